@@ -1,0 +1,62 @@
+"""The command line: one command per stage. The only room that prints or exits.
+
+`--json` puts one JSON object on stdout and nothing else there; everything for people goes to stderr. Exit codes are those of
+`builder/errors.py`: 0 done, 2 your input, 3 a gate, 4 Kaggle or the network, 5 a failed run, 6 waited too long, 130 interrupted, 1 our bug.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from builder.cli.app import app
+from builder.errors import KkbError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `kkb` with `arguments` (default: those of the process) and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run `kkb` with `arguments` and return its exit code."""
+    # Commands are registered by importing their modules; the modules import nothing heavy.
+    from builder.cli import remote, stages, standin, start  # noqa: F401
+
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:  # the last place that can turn an exception into a message
+        if "--debug" in arguments or os.environ.get("KKB_DEBUG"):
+            raise
+        return _explain(error, json="--json" in arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command continues where it stopped\n")
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception, *, json: bool) -> int:
+    """Tell a person (and, with `--json`, a program) what went wrong; returns the exit code."""
+    import typer
+
+    from builder.cli.screen import print_json
+
+    if isinstance(error, typer.Abort):
+        return 130
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if hasattr(error, "format_message"):  # a usage error; where its class lives differs between typer's versions
+        record: dict[str, object] = {"error": "UsageError", "message": error.format_message(), "exit_code": 2}
+        context = getattr(error, "ctx", None)
+        hint = f"\n  to do: {context.command_path} --help" if context else ""
+        text, code = f"{error.format_message()}{hint}", 2
+    elif isinstance(error, KkbError):
+        record, text, code = error.record(), error.text(), error.exit_code
+    else:
+        what = f"{type(error).__name__}: {error}"
+        record = {"error": "Bug", "message": what, "exit_code": 1}
+        text, code = f"kkb has a bug: {what}\n  to do: run it again with --debug and report what it prints", 1
+    if json:
+        print_json(record)
+    sys.stderr.write(f"error: {text}\n")
+    return code

@@ -1,0 +1,66 @@
+"""What every command needs: the workspace, the kernel with its progress, the door to Kaggle, the owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from builder.cli.screen import Screen
+from builder.workspace import Workspace
+
+if TYPE_CHECKING:
+    from builder.pipeline import Kernel
+    from builder.remote.client import Client
+
+
+@contextlib.contextmanager
+def working(screen: Screen, name: str) -> Iterator[Kernel]:
+    """The kernel called `name`, drawing its progress on `screen`. Unknown names fail before anything is drawn."""
+    from builder.pipeline import Kernel
+
+    workspace = Workspace.find()
+    workspace.kernel(name)
+    with screen.working() as report:
+        yield Kernel(workspace, name, report)
+
+
+@contextlib.contextmanager
+def door(workspace: Workspace, *, standin: bool) -> Iterator[Client]:
+    """The client: of kaggle.com, or of wherever the environment leads, or of the stand-in."""
+    from builder.remote.client import Client
+
+    with Client(environment(workspace, standin=standin)) as client:
+        yield client
+        notes = client.notes
+    for note in notes:
+        Screen(as_json=False).say(f"note: {note}")
+
+
+def environment(workspace: Workspace, *, standin: bool) -> dict[str, str]:
+    """The caller's environment, pointed at the stand-in when asked."""
+    found = dict(os.environ)
+    if standin:
+        from builder.standin import control
+
+        found.update(control.environment(workspace.standin))
+    return found
+
+
+def owner(kernel: Kernel, *, standin: bool, given: str) -> str:
+    """Who will own what is rendered, without asking the network where that can be avoided."""
+    from builder.remote.account import username
+    from builder.render.stage import METADATA
+    from builder.workspace import read_json
+
+    if given:
+        return given
+    metadata = kernel.folder / METADATA
+    if not standin:
+        if name := os.environ.get("KAGGLE_USERNAME"):
+            return name
+        if metadata.is_file():
+            return str(read_json(metadata, remedy=f"kkb render {kernel.name}")["id"]).partition("/")[0]
+    with door(kernel.workspace, standin=standin) as client:
+        return username(client)

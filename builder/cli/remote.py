@@ -1,0 +1,183 @@
+"""The stages on Kaggle: fetch, push, status, logs, output, submit, ship."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from builder.cli import context
+from builder.cli.app import Json, Name, Standin, app
+from builder.cli.screen import Screen, number, size
+
+if TYPE_CHECKING:
+    from builder.pipeline import Shipped
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is over.")]
+
+
+@app.command()
+def fetch(name: Name, standin: Standin = False, json: Json = False) -> None:
+    """Download the competition's files into the workspace, and propose what kernel.toml leaves open.
+
+    Example: kkb fetch photos --standin
+    """
+    from builder import config, scaffold
+    from builder.remote import competitions
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        settings = config.load(kernel.folder)
+        into = settings.data_root(kernel.workspace.root)
+        fetched = competitions.fetch(client, settings.competition.slug, into, on_progress=kernel.report)
+        proposal = scaffold.complete(kernel.folder, settings, into)
+    where = kernel.workspace.show(into)
+    what = f"{len(fetched.files)} files, {size(fetched.downloaded_bytes)}" if fetched.changed else "up to date"
+    screen.say(f"fetch: {where} ({what})")
+    if proposal:
+        screen.say(f"fetch: kernels/{name}/kernel.toml now says what the files say; read it before you train:")
+        show_proposal(screen, proposal)
+    screen.result(fetched.record())
+
+
+def show_proposal(screen: Screen, proposal: object) -> None:
+    """What the files suggest, as a table that a person can confirm."""
+    from dataclasses import asdict, is_dataclass
+
+    if is_dataclass(proposal) and not isinstance(proposal, type):
+        screen.table("", ("key", "proposed"), [(key, value) for key, value in asdict(proposal).items()])
+
+
+@app.command()
+def push(
+    name: Name,
+    wait: Wait = True,
+    again: Annotated[bool, typer.Option("--again", help="Save a new version even when this notebook is there.")] = False,
+    standin: Standin = False,
+    json: Json = False,
+) -> None:
+    """Upload what is new, wait until it is ready, save the kernel and watch its run.
+
+    Example: kkb push digits --wait
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        pushed = pipeline.push(kernel, client, wait=wait, again=again)
+        slugs = [dataset.slug for dataset in pipeline.datasets(kernel)]
+    state = "COMPLETE" if wait else "started"
+    fresh = "" if kernel.fresh["push"] else " (up to date: this notebook was there)"
+    screen.say(f"push: {pushed.kernel} version {pushed.version}, {state}{fresh}")
+    screen.say(f"  {pushed.url}")
+    if not wait:
+        screen.say(f"  come back with: kkb status {name}")
+    record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "status": state, "datasets": slugs}
+    screen.result({**record, "fresh": kernel.fresh["push"]})
+
+
+@app.command()
+def status(name: Name, standin: Standin = False, json: Json = False) -> None:
+    """What the pushed version is doing.
+
+    Example: kkb status digits
+    """
+    from builder import pipeline
+    from builder.remote import kernels
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        handle, version, digest = pipeline.latest_push(kernel, client)
+        now = kernels.status(client, handle, version)
+    screen.say(f"status: {handle} version {version} is {now.state}{': ' + now.failure if now.failure else ''}")
+    screen.result({"kernel": handle, "kernel_version": version, "digest": digest, **now.record()})
+
+
+@app.command()
+def logs(name: Name, standin: Standin = False, json: Json = False) -> None:
+    """The log of the pushed version.
+
+    Example: kkb logs digits
+    """
+    from builder import pipeline
+    from builder.remote import kernels
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        handle, version, _ = pipeline.latest_push(kernel, client)
+        entries = kernels.logs(client, handle, version)
+    if json:
+        screen.result({"kernel": handle, "kernel_version": version, "log": entries})
+    else:
+        typer.echo("".join(entry["data"] for entry in entries), nl=False)
+
+
+@app.command()
+def output(name: Name, standin: Standin = False, json: Json = False) -> None:
+    """Download the output and the log of the pushed version.
+
+    Example: kkb output digits
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        folder = pipeline.fetch_output(kernel, client)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    fresh = "" if kernel.fresh["output"] else "up to date, "
+    screen.say(f"output: {fresh}{kernel.workspace.show(folder)}/ ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''})")
+    screen.result({"folder": str(folder), "files": names, "fresh": kernel.fresh["output"]})
+
+
+@app.command()
+def submit(
+    name: Name,
+    wait: Wait = True,
+    message: Annotated[str, typer.Option("--message", "-m", help="What the list of submissions shows.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Submit even when this notebook was submitted.")] = False,
+    standin: Standin = False,
+    json: Json = False,
+) -> None:
+    """Submit exactly the pushed version, once, and wait for the score.
+
+    Example: kkb submit digits -m "two models, three folds"
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        scored = pipeline.submit(kernel, client, wait=wait, message=message, again=again)
+    fresh = "" if kernel.fresh["submit"] else " (up to date: this notebook was submitted before)"
+    screen.say(f"submit: {scored.ref} is {scored.status}, public score {number(scored.public)}{fresh}")
+    screen.result({"ref": scored.ref, "status": scored.status, "score": scored.public, "error": scored.error, "fresh": kernel.fresh["submit"]})
+    pipeline.refuse_unscored(scored)
+
+
+@app.command()
+def ship(name: Name, standin: Standin = False, json: Json = False) -> None:
+    """Every stale stage from train to score.
+
+    Example: kkb ship photos --standin
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        shipped = pipeline.ship(kernel, client)
+    show_shipped(screen, shipped)
+    screen.result(shipped.record())
+
+
+def show_shipped(screen: Screen, shipped: Shipped) -> None:
+    """The closing tables of `ship` and `demo`."""
+    rows = [(stage, f"{spent:.1f}", "" if shipped.fresh[stage] else "up to date") for stage, spent in shipped.seconds.items()]
+    rows.append(("total", f"{sum(shipped.seconds.values()):.1f}", ""))
+    screen.table("stages", ("stage", "seconds", ""), rows, right=(1,))
+    expected = shipped.plan.plan.expected
+    scores = [
+        ("CV (out of fold)", number(shipped.cv), f"90% interval {number(expected['low'], 4)} to {number(expected['high'], 4)}"),
+        ("rehearsed", number(shipped.rehearsed), "training rows, each by models that did not see it"),
+        ("submitted", number(shipped.score), f"{shipped.kernel} version {shipped.version}, {shipped.label}"),
+    ]
+    screen.table("scores", (shipped.plan.plan.metric, "", ""), scores, right=(1,))
+    screen.table("files", ("what", "where"), list(shipped.paths.items()))

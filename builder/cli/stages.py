@@ -1,0 +1,195 @@
+"""The stages at home: train, export, plan, bundle, render, rehearse."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from builder.cli import context
+from builder.cli.app import Json, Name, Owner, Standin, app
+from builder.cli.screen import Screen, number, size
+
+
+def _told(screen: Screen, fresh: bool, stage: str, text: str) -> None:
+    screen.say(f"{stage}: {text}" if fresh else f"{stage}: up to date ({text})")
+
+
+@app.command()
+def train(
+    name: Name,
+    resume: Annotated[bool, typer.Option("--resume", help="Take over the finished folds of an interrupted training.")] = False,
+    fold: Annotated[int | None, typer.Option(help="Train this fold only; --resume completes the version.")] = None,
+    json: Json = False,
+) -> None:
+    """Train the models of kernel.toml: a new weights/NAME/vNNN with checkpoints and out-of-fold predictions.
+
+    Example: kkb train digits --resume
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        version = pipeline.train(kernel, resume=resume, fold=fold)
+    if version is None:
+        screen.say(f"train: fold {fold} is done; complete the version with: kkb train {name} --resume")
+        screen.result({"version": None, "fold": fold})
+        return
+    _told(screen, kernel.fresh["train"], "train", f"{kernel.workspace.show(version.folder)}, {version.rows} rows, {version.folds} folds")
+    rows = [(m.name, m.backbone, number(m.score), " ".join(number(c.score, 4) for c in m.checkpoints)) for m in version.models]
+    screen.table("", ("model", "backbone", f"OOF {version.metric}", "folds"), rows, right=(2,))
+    screen.result(
+        {
+            "version": version.version,
+            "folder": str(version.folder),
+            "fresh": kernel.fresh["train"],
+            "metric": version.metric,
+            "models": [{"name": m.name, "score": m.score, "folds": [c.score for c in m.checkpoints]} for m in version.models],
+        }
+    )
+
+
+@app.command()
+def export(name: Name, json: Json = False) -> None:
+    """Export every fold to ONNX, compare it with its source, and measure its price in seconds.
+
+    Example: kkb export digits
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        exports = pipeline.export(kernel)
+    rows = pipeline.export_rows(exports)
+    _told(screen, kernel.fresh["export"], "export", ", ".join(kernel.workspace.show(e.folder) for e in exports.values()))
+    columns = ("model", "fold", "precision", "max diff", "equal", "score delta", "size", "ms/sample")
+    batch = max((int(key) for row in rows for key in row["ms_per_sample"]), default=1)
+    table = [
+        (r["name"], r["fold"], r["precision"], f"{r['max_abs_diff']:.1e}", f"{r['argmax_equal']:.2%}", f"{r['score_delta']:+.5f}",
+         size(r["bytes"]), f"{r['ms_per_sample'][str(batch)]:.3f}")
+        for r in rows
+    ]  # fmt: skip
+    screen.table("", columns, table, right=(1, 3, 4, 5, 6, 7))
+    screen.result({"fresh": kernel.fresh["export"], "models": rows})
+
+
+@app.command()
+def plan(name: Name, json: Json = False) -> None:
+    """Choose and order the units (model, fold, view) by gain per second: kernels/NAME/plan.json.
+
+    Example: kkb plan digits
+    """
+    from builder import pipeline
+    from builder.plan.stage import summary
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        planned = pipeline.plan(kernel)
+    made = planned.plan
+    _told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
+    rows = [
+        (k, unit.member, unit.fold, unit.view, f"{unit.seconds * 1e3:.3f}", number(prefix.score), f"{gain:+.5f}", f"{point['budget_s']:.1f}")
+        for k, (unit, prefix, gain, point) in enumerate(
+            zip(made.units, made.prefixes, planned.gains, planned.predicted, strict=True), start=1
+        )
+    ]
+    columns = ("unit", "model", "fold", "view", "ms/sample", f"{made.metric}", "gain", f"s for {planned.rows} rows")
+    screen.table("", columns, rows, right=(0, 2, 4, 5, 6, 7))
+    for note in made.notes:
+        screen.say(f"  {note}")
+    screen.result(summary(planned))
+
+
+@app.command()
+def bundle(name: Name, standin: Standin = False, owner: Owner = "", json: Json = False) -> None:
+    """Write the dataset folders that the plan needs, named by their content: .kkb/datasets/<slug>/.
+
+    Example: kkb bundle digits
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        made = pipeline.bundle(kernel, context.owner(kernel, standin=standin, given=owner))
+    _told(screen, kernel.fresh["bundle"], "bundle", f"{len(made)} datasets")
+    show = kernel.workspace.datasets
+    rows = [(one.slug, one.files, size(one.bytes), "written" if one.changed else "unchanged") for one in made]
+    screen.table("", ("dataset", "files", "size", ""), rows, right=(1, 2))
+    screen.say(f"  in {kernel.workspace.show(show)}/")
+    screen.result({"fresh": kernel.fresh["bundle"], "datasets": [one.record() for one in made]})
+
+
+@app.command()
+def render(
+    name: Name,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the committed files are stale.")] = False,
+    standin: Standin = False,
+    owner: Owner = "",
+    json: Json = False,
+) -> None:
+    """Render the notebook and kernel-metadata.json from the plan.
+
+    Example: kkb render digits --check
+    """
+    from builder import pipeline
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        rendered = pipeline.render(kernel, context.owner(kernel, standin=standin, given=owner), check=check)
+    fresh = kernel.fresh.get("render", False)
+    _told(screen, fresh, "render", f"{kernel.workspace.show(kernel.folder)}/notebook.ipynb, digest {rendered.digest[:12]}")
+    screen.result({"digest": rendered.digest, "fresh": fresh, "notebook": str(kernel.folder / "notebook.ipynb")})
+
+
+@app.command()
+def rehearse(
+    name: Name,
+    rows: Annotated[int | None, typer.Option(min=1, help="Size of the hidden set; default 400, at most the training rows.")] = None,
+    limit: Annotated[str, typer.Option(help="Wall clock, such as 20min; default: the competition's.")] = "",
+    json: Json = False,
+) -> None:
+    """Run the rendered notebook as Kaggle would, on a hidden set made from training rows, and score it.
+
+    Each row is answered only by models that did not see it. Example: kkb rehearse digits --rows 200 --limit 20min
+    """
+    from builder import pipeline
+    from builder.errors import RunError
+
+    screen = Screen(as_json=json)
+    with context.working(screen, name) as kernel:
+        found = pipeline.rehearse(kernel, rows=rows, limit_s=_seconds(limit))
+    for what in found.not_enforced:
+        screen.say(f"NOT enforced here: {what}")
+    screen.say(f"enforced: {', '.join(found.enforced)}")
+    screen.say(
+        f"rehearse: {found.label}, score {number(found.score)} on {found.rows} rows, {found.seconds:.1f} s, "
+        f"{found.peak_mb:.0f} MB memory, {found.disk_mb:.1f} MB output"
+    )
+    if found.forecast:
+        cast = found.forecast
+        screen.say(f"forecast: {cast['rows']:.0f} rows in {cast['low_s']:.0f} to {cast['high_s']:.0f} s on this machine")
+    screen.result(found.record())
+    if found.label != "Scored":
+        first = next(finding for finding in found.findings if finding.severity == "must-fix")
+        raise RunError(f"the rehearsal ended in '{found.label}'", found=_with_log(found.folder, first.message), remedy=first.remedy)
+
+
+def _with_log(folder: str, message: str) -> str:
+    from pathlib import Path
+
+    from builder.rehearse.stage import log_tail
+
+    return message + "\n    " + log_tail(Path(folder), 20).replace("\n", "\n    ")
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of a duration option; None when it was not given."""
+    from builder.config import seconds
+    from builder.errors import UserError
+
+    if not text:
+        return None
+    try:
+        return seconds(text)
+    except ValueError:
+        raise UserError("not a duration", found=repr(text), expected="9h, 90min or 45s", remedy="write it like that") from None

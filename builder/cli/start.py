@@ -1,0 +1,128 @@
+"""Where people begin: init, new, demo, machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builder.cli import context
+from builder.cli.app import Json, app
+from builder.cli.screen import Screen
+from builder.workspace import Workspace
+
+machine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The machines that a kernel can run on.", pretty_exceptions_enable=False)
+app.add_typer(machine, name="machine")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="The new workspace.")] = Path(), json: Json = False) -> None:
+    """Make a workspace: kernels/, weights/, .kkb/.
+
+    Example: kkb init my-competitions
+    """
+    from builder import scaffold
+
+    screen = Screen(as_json=json)
+    made = scaffold.init(folder)
+    screen.say(f"init: {folder.resolve()} is a workspace" + ("" if made else " already"))
+    screen.say("  next: kkb new NAME --competition SLUG")
+    screen.result({"folder": str(folder.resolve()), "made": [str(path) for path in made]})
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The kernel's name; it becomes its slug on Kaggle.", show_default=False)],
+    competition: Annotated[str, typer.Option(help="The competition's slug.", show_default=False)],
+    task: Annotated[str, typer.Option(help="image-classification.")] = "image-classification",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed without asking.")] = False,
+    json: Json = False,
+) -> None:
+    """Write kernels/NAME/kernel.toml, with what the competition's files suggest when they are there.
+
+    Example: kkb new photos --competition cifar --task image-classification
+    """
+    from builder import scaffold
+    from builder.cli.remote import show_proposal
+    from builder.config import Task
+    from builder.errors import UserError, did_you_mean
+
+    known = list(Task.__args__) if hasattr(Task, "__args__") else []
+    if task not in known:
+        raise UserError("unknown task", found=repr(task), expected=", ".join(known), remedy=did_you_mean(task, known))
+    screen, workspace = Screen(as_json=json), Workspace.find()
+    path, proposal = scaffold.new(workspace, name, competition, task)
+    if proposal:
+        show_proposal(screen, proposal)
+        if not (yes or json) and sys.stdin.isatty() and not typer.confirm("Is this right?", default=True, err=True):
+            screen.say(f"new: mend it in {workspace.show(path)}")
+    screen.say(f"new: {workspace.show(path)}")
+    screen.say(f"  next: kkb ship {name}" if proposal else f"  next: kkb fetch {name}, which fills in what only the files can tell")
+    screen.result({"kernel_toml": str(path), "proposal": None if proposal is None else vars(proposal)})
+
+
+@app.command()
+def demo(json: Json = False) -> None:
+    """The whole job on bundled data against the stand-in: train, export, plan, bundle, render, rehearse, push, submit, score.
+
+    Example: kkb demo
+    """
+    from builder import demo as demonstration
+    from builder import pipeline
+    from builder.cli.remote import show_shipped
+    from builder.remote import competitions
+    from builder.standin import control
+
+    screen, workspace = Screen(as_json=json), Workspace.find()
+    parts = demonstration.prepare(workspace)
+    name, slug = demonstration.KERNEL, demonstration.SLUG
+    started_here = control.running(workspace.standin) is None
+    running = control.up(workspace.standin)
+    try:
+        control.add_competition(
+            workspace.standin, slug, data=parts.data, hidden=parts.hidden, metric="accuracy", limit_s=20 * 60, daily=demonstration.DAILY
+        )
+        screen.say(f"stand-in: {running.url}, competition {slug}")
+        with context.working(screen, name) as kernel, context.door(workspace, standin=True) as client:
+            competitions.fetch(client, slug, kernel.config.data_root(workspace.root), on_progress=kernel.report)
+            shipped = pipeline.ship(kernel, client)
+    finally:
+        if started_here:
+            control.down(workspace.standin)
+    show_shipped(screen, shipped)
+    screen.say("The same on kaggle.com, with a token from kaggle.com/settings and your competition's slug in kernel.toml:")
+    for line in (f"export KAGGLE_API_TOKEN=...   &&  kkb bundle {name} --owner YOU  &&  kkb render {name} --owner YOU", f"kkb push {name} --wait", f"kkb submit {name} --wait"):
+        screen.say(f"  {line}")
+    screen.say("To look around in the stand-in: kkb standin up")
+    screen.result(shipped.record())
+
+
+@machine.command("list")
+def machine_list(json: Json = False) -> None:
+    """The machines that are known.
+
+    Example: kkb machine list
+    """
+    from builder import machines
+
+    screen = Screen(as_json=json)
+    found = [machines.load(name) for name in machines.names()]
+    rows = [(m.name, m.shape or "CPU", m.devices, m.cores, f"{m.memory >> 30} GiB", ", ".join(m.python), m.checked) for m in found]
+    screen.table("", ("machine", "shape", "GPUs", "cores", "memory", "python", "checked"), rows, right=(2, 3, 4))
+    screen.result({"machines": [vars(m) for m in found]})
+
+
+@machine.command("show")
+def machine_show(name: Annotated[str, typer.Argument(show_default=False)], json: Json = False) -> None:
+    """One machine, all of it.
+
+    Example: kkb machine show t4x2
+    """
+    from builder import machines
+
+    screen = Screen(as_json=json)
+    found = machines.load(name)
+    screen.table("", ("fact", "value"), list(vars(found).items()))
+    screen.result(vars(found))

@@ -1,0 +1,272 @@
+"""kernel.toml, the only thing a human writes, as a checked and frozen record.
+
+Unknown keys are refused with the nearest known one; every message names the file and the key. Everything has a default that
+is right for most, except what only the competition's files can tell (`data.id`, `data.target`, the image patterns): `kkb fetch`
+proposes those.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from builder.errors import ConfigError, did_you_mean, nearest
+
+FILE = "kernel.toml"
+NAME_RULE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+View = Literal["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose"]
+Task = Literal["image-classification"]
+
+
+def seconds(value: Any) -> float:
+    """Seconds in a duration: `9h`, `90min`, `45s`, `1h30min`, or a plain number of seconds. Raises ValueError otherwise."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        total = float(value)
+    else:
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", str(value))
+        if not parts or "".join(number + unit for number, unit in parts) != re.sub(r"\s+", "", str(value)):
+            raise ValueError(f"found {value!r}, expected a duration such as 9h, 90min or 45s")
+        total = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if not 0 < total < 1e7:
+        raise ValueError(f"found {value!r}, expected a duration above zero")
+    return total
+
+
+def fraction(value: Any) -> float:
+    """A share between 0 and 1, written `5%` or `0.05`. Raises ValueError otherwise."""
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError(f"found {value!r}, expected a share such as 5%") from None
+    if not 0 <= share < 1:
+        raise ValueError(f"found {value!r}, expected a share between 0% and 100%")
+    return share
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Fraction = Annotated[float, BeforeValidator(fraction)]
+
+
+class Section(BaseModel):
+    """A table of kernel.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Competition(Section):
+    """`[competition]`: what is submitted, where, and under which limit."""
+
+    slug: str
+    metric: str = "accuracy"
+    kind: Literal["notebook"] = "notebook"
+    file: str = "submission.csv"
+    limit: Seconds = 9 * 3600.0
+    machine: str = "t4x2"
+
+
+class Data(Section):
+    """`[data]`: the competition's files. Paths are relative to `root`."""
+
+    root: str = ""
+    task: Task = "image-classification"
+    train: str = "train.csv"
+    test: str = "test.csv"
+    sample_submission: str = "sample_submission.csv"
+    id: str = ""
+    target: str = ""
+    image: str = ""
+    test_image: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is left to propose."""
+        return all((self.id, self.target, self.image, self.test_image))
+
+
+class CrossValidation(Section):
+    """`[cv]`: how folds are made."""
+
+    scheme: Literal["stratified", "random"] = "stratified"
+    folds: int = Field(default=5, ge=2, le=50)
+    seed: int = 0
+
+
+class Input(Section):
+    """`[model.input]`: how an image becomes the array that the model takes. Left out: the model's own data config in timm."""
+
+    size: int | None = Field(default=None, ge=8, le=4096)
+    resize: Literal["squash", "crop", "letterbox"] = "squash"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
+    library: Literal["pil", "cv2"] = "pil"
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+class Model(Section):
+    """`[[model]]`: one architecture, trained once per fold."""
+
+    name: str
+    backbone: str
+    pretrained: bool = True
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    input: Input = Input()
+
+    @field_validator("name")
+    @classmethod
+    def _speakable(cls, name: str) -> str:
+        if not NAME_RULE.fullmatch(name) or len(name) > 30:
+            raise ValueError(f"found {name!r}, expected lower-case letters, digits and dashes, at most 30 (it becomes part of a dataset's slug)")
+        return name
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_library(cls, backbone: str) -> str:
+        if not backbone.startswith("timm/") or len(backbone) == len("timm/"):
+            raise ValueError(f"found {backbone!r}, expected timm/<architecture>, such as timm/efficientnet_b0")
+        return backbone
+
+
+class Train(Section):
+    """`[train]`: the recipe. The learning rate follows one cycle."""
+
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    augment: tuple[Literal["shift", "hflip", "vflip", "rot90"], ...] = ("shift",)
+    seed: int = 0
+
+
+class Export(Section):
+    """`[export]`: the portable form and the gates it must pass."""
+
+    format: Literal["onnx"] = "onnx"
+    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    max_abs_diff: float | None = Field(default=None, gt=0)
+    max_score_drop: float = Field(default=0.0005, ge=0)
+
+
+class Inference(Section):
+    """`[inference]`: what the plan may choose from."""
+
+    members: tuple[str, ...] = ()
+    views: tuple[View, ...] = ("identity",)
+    blend: Literal["auto", "mean"] = "auto"
+    reserve: Fraction = 0.05
+
+    @field_validator("members")
+    @classmethod
+    def _readable(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        for member in members:
+            if not re.fullmatch(r"v\d{3,}:[a-z0-9*-]+", member):
+                raise ValueError(f"found {member!r}, expected version:model, such as v003:effb0 or v003:*")
+        return members
+
+    @field_validator("views")
+    @classmethod
+    def _identity_first(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        if "identity" not in views or len(set(views)) != len(views):
+            raise ValueError(f"found {list(views)}, expected different views, 'identity' among them")
+        return ("identity", *(view for view in views if view != "identity"))
+
+
+class Bundle(Section):
+    """`[bundle]`: how weights travel."""
+
+    licence: str = "CC0-1.0"
+    private: bool = True
+
+
+class Config(Section):
+    """One kernel.toml."""
+
+    competition: Competition
+    data: Data = Data()
+    cv: CrossValidation = CrossValidation()
+    model: tuple[Model, ...] = Field(min_length=1)
+    train: Train = Train()
+    export: Export = Export()
+    inference: Inference = Inference()
+    bundle: Bundle = Bundle()
+
+    @model_validator(mode="after")
+    def _different_names(self) -> Config:
+        names = [model.name for model in self.model]
+        if len(set(names)) != len(names):
+            raise ValueError(f"found models named {names}, expected different names")
+        return self
+
+    def data_root(self, workspace: Path) -> Path:
+        """The folder with the competition's files."""
+        return workspace / (self.data.root or f".kkb/data/{self.competition.slug}")
+
+
+def load(folder: Path) -> Config:
+    """The Config in `folder/kernel.toml`. Raises ConfigError for anything that is not right, naming the key."""
+    path = folder / FILE
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("missing file", file=path, remedy=f"kkb new {folder.name} --competition SLUG") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("not valid TOML", file=path, found=error, remedy="mend the line that is named") from None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise _explained(path, error) from None
+    _check_names(path, config)
+    return config
+
+
+def _check_names(path: Path, config: Config) -> None:
+    from builder import machines, metrics
+
+    for key, value, known in (
+        ("competition.metric", config.competition.metric, list(metrics.METRICS)),
+        ("competition.machine", config.competition.machine, machines.names()),
+    ):
+        if value not in known:
+            raise ConfigError(
+                f"'{key}' is not known", file=path, found=repr(value), expected=", ".join(known), remedy=did_you_mean(value, known)
+            )
+
+
+def _explained(path: Path, error: ValidationError) -> ConfigError:
+    """The first fault that pydantic found, in the words of our errors."""
+    first = error.errors(include_url=False)[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where) or "kernel.toml"
+    if first["type"] == "extra_forbidden":
+        known = sorted(_section(where[:-1]).model_fields)
+        table = f"[{'.'.join(part for part in where[:-1] if not part.isdigit())}]" if where[:-1] else "the file"
+        match = nearest(where[-1], known)
+        remedy = f"did you mean '{match}'?" if match else "remove it"
+        return ConfigError(f"unknown key '{where[-1]}' in {table}", file=path, expected=", ".join(known), remedy=remedy)
+    if first["type"] == "missing":
+        return ConfigError(f"missing key '{key}'", file=path, expected="a value", remedy=f"add '{where[-1]}' to the table")
+    message = first["msg"].removeprefix("Value error, ")
+    if message.startswith("found "):
+        found, _, expected = message.removeprefix("found ").partition(", expected ")
+        return ConfigError(f"wrong value of '{key}'", file=path, found=found, expected=expected, remedy="change the value")
+    return ConfigError(f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value")
+
+
+def _section(where: list[str]) -> type[Section]:
+    """The class of the table at `where`, list positions left out."""
+    section: type[Section] = Config
+    for part in where:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+    return section

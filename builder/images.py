@@ -1,0 +1,57 @@
+"""All images of a competition, decoded once with the travelling runtime's own preprocessing, kept as a file that is mapped, not read.
+
+Training and export look at the same array, which is what the notebook will make of the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import UserError
+from builder.progress import Report, silent
+from builder.runtime.contract import Input
+from builder.workspace import digest_of, replacing, short
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def fingerprint(paths: Sequence[Path], root: Path) -> str:
+    """Digest of the images as files: name, size and time of change of each."""
+    facts = []
+    for path in paths:
+        status = path.stat()
+        facts.append([path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns])
+    return digest_of(facts)
+
+
+def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, report: Report = silent) -> NDArray[np.uint8]:
+    """uint8 (len(paths), height, width, 3), mapped from `cache`. Raises UserError that names the first image that can't be read."""
+    import numpy as np
+
+    from builder.runtime.inputs import ImageError, read
+
+    file = cache / "images" / f"{short(digest_of([fingerprint(paths, root), shape.key]))}.npy"
+    if not file.is_file():
+        with replacing(file) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(paths), shape.height, shape.width, 3))
+
+            def fill(index: int) -> None:
+                array[index] = read(paths[index], shape)
+
+            with ThreadPoolExecutor(cpu_count()) as pool:
+                try:
+                    for done, _ in enumerate(pool.map(fill, range(len(paths))), start=1):
+                        if done % 200 == 0 or done == len(paths):
+                            report(done, len(paths), "decoding images")
+                except ImageError as error:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise UserError("a training image cannot be read", found=error, remedy="mend or remove the image and its row") from None
+            array.flush()
+            del array
+    return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]

@@ -1,0 +1,407 @@
+"""The road from data to score: each stage once, in order, skipped when nothing it depends on has changed.
+
+Stages know only records on disk; this module hands each one what the stage before it wrote. The command line calls these
+functions one by one (`kkb train`, `kkb export`, ...) or all of them (`kkb ship`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder import config as configs
+from builder import machines
+from builder.errors import GateError, RunError, UserError
+from builder.ledger.store import Ledger
+from builder.progress import Report, silent
+from builder.workspace import Workspace, digest_of, read_json, write_json
+
+if TYPE_CHECKING:
+    from builder.bundle.record import Bundled, Dataset
+    from builder.config import Config
+    from builder.export.record import Export
+    from builder.plan.stage import Planned
+    from builder.rehearse.stage import Rehearsal
+    from builder.remote.client import Client
+    from builder.remote.pushing import Pushed
+    from builder.remote.submissions import Scored
+    from builder.render.stage import Rendered
+    from builder.train.record import Version
+
+SUBMISSION_WAIT_S = 12 * 3600.0
+QUEUE_S = 6 * 3600.0  # a run may wait for a machine before its own clock starts
+
+
+@dataclass
+class Kernel:
+    """One kernel of a workspace, on its way. `seconds` and `fresh` are filled stage by stage."""
+
+    workspace: Workspace
+    name: str
+    report: Report = silent
+    seconds: dict[str, float] = field(default_factory=dict)
+    fresh: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.kernel(self.name)
+
+    @property
+    def config(self) -> Config:
+        """kernel.toml with the keys that only the competition's files can tell filled in."""
+        return completed(configs.load(self.folder), self.workspace)
+
+    @property
+    def root(self) -> Path:
+        return self.config.data_root(self.workspace.root)
+
+    def done(self, stage: str, started: float, *, fresh: bool, digest: str, record: Mapping[str, Any]) -> None:
+        """Note that `stage` was run, here and in the ledger; a stage that was up to date is not a run."""
+        self.seconds[stage] = time.perf_counter() - started
+        self.fresh[stage] = fresh
+        if fresh:
+            with Ledger(self.workspace.ledger) as ledger:
+                ledger.add_run(self.name, stage, digest, self.seconds[stage], record)
+
+
+def completed(config: Config, workspace: Workspace) -> Config:
+    """`config` with `[data]` filled from the competition's files where kernel.toml leaves it open."""
+    if config.data.complete:
+        return config
+    from builder import competition
+
+    data = config.data
+    found = competition.propose(config.data_root(workspace.root), train=data.train, test=data.test, sample=data.sample_submission)
+    filled = {key: getattr(data, key) or getattr(found, key) for key in ("id", "target", "image", "test_image")}
+    return config.model_copy(update={"data": data.model_copy(update=filled)})
+
+
+def train(kernel: Kernel, *, resume: bool = False, fold: int | None = None) -> Version | None:
+    """The version that kernel.toml describes, trained unless it is there; None when `fold` left it unfinished."""
+    from builder.train import stage
+
+    started = time.perf_counter()
+    version, fresh = stage.train(kernel.config, kernel.workspace, kernel.name, resume=resume, fold=fold, report=kernel.report)
+    if version:
+        record = {"version": version.version, "scores": {model.name: model.score for model in version.models}}
+        kernel.done("train", started, fresh=fresh, digest=version.digest, record=record)
+    return version
+
+
+def export(kernel: Kernel) -> dict[str, Export]:
+    """Version -> its export, for every version that the plan may use."""
+    from builder.export import stage
+    from builder.plan.stage import versions_of
+    from builder.train import record
+
+    started, config = time.perf_counter(), kernel.config
+    weights = kernel.workspace.weights(kernel.name)
+    exports, fresh = {}, False
+    for number in versions_of(config, weights):
+        exports[number], new = stage.export(config, kernel.workspace, record.load(weights / number), report=kernel.report)
+        fresh = fresh or new
+    digest = digest_of([export.digest for export in exports.values()])
+    kernel.done("export", started, fresh=fresh, digest=digest, record={"models": export_rows(exports)})
+    return exports
+
+
+def export_rows(exports: Mapping[str, Export]) -> list[dict[str, Any]]:
+    """One row per exported fold, for tables and `--json`."""
+    from dataclasses import asdict
+
+    return [{"version": number, **asdict(model)} for number, export in exports.items() for model in export.models]
+
+
+def current_exports(kernel: Kernel) -> dict[str, Export]:
+    """The exports that are there. Raises UserError when one is missing: no stage does another's work unasked."""
+    from builder.export import stage
+    from builder.plan.stage import versions_of
+    from builder.train import record
+
+    config, found = kernel.config, {}
+    weights = kernel.workspace.weights(kernel.name)
+    for number in versions_of(config, weights):
+        export = stage.current(config, record.load(weights / number))
+        if export is None:
+            raise UserError(f"{number} is not exported as kernel.toml asks", file=weights / number, remedy=f"kkb export {kernel.name}")
+        found[number] = export
+    return found
+
+
+def plan(kernel: Kernel) -> Planned:
+    """plan.json from the exports that are there."""
+    from builder.plan import stage
+
+    started, config = time.perf_counter(), kernel.config
+    members = stage.members(config, kernel.workspace.weights(kernel.name), current_exports(kernel))
+    planned, fresh = stage.plan(config, kernel.name, kernel.folder, kernel.root, members)
+    kernel.done("plan", started, fresh=fresh, digest=digest_of(planned.plan.to_json()), record=stage.summary(planned))
+    return planned
+
+
+def datasets(kernel: Kernel) -> list[Dataset]:
+    """The datasets of the plan, from records alone."""
+    from builder.bundle import stage
+    from builder.plan.stage import load
+
+    return stage.datasets(load(kernel.folder), current_exports(kernel), kernel.workspace)
+
+
+def bundle(kernel: Kernel, owner: str) -> list[Bundled]:
+    """The dataset folders of the plan."""
+    from builder.bundle import stage
+
+    started = time.perf_counter()
+    made = stage.write(datasets(kernel), kernel.workspace, owner, kernel.config.bundle)
+    fresh = any(one.changed for one in made)
+    kernel.done("bundle", started, fresh=fresh, digest=digest_of([one.digest for one in made]), record={"datasets": [o.record() for o in made]})
+    return made
+
+
+def render(kernel: Kernel, owner: str, *, check: bool = False) -> Rendered:
+    """The notebook and its metadata; with `check`, nothing is written and stale files are refused."""
+    from builder.plan.stage import load
+    from builder.render import stage
+
+    started = time.perf_counter()
+    rendered = stage.render(load(kernel.folder), datasets(kernel), kernel.folder, owner, kernel.config.competition)
+    if check:
+        rendered.check(kernel.folder)
+        return rendered
+    stale = rendered.write(kernel.folder)
+    kernel.done("render", started, fresh=bool(stale), digest=rendered.digest, record={"digest": rendered.digest, "written": stale})
+    return rendered
+
+
+def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None = None, again: bool = True) -> Rehearsal:
+    """Run the rendered notebook as Kaggle would; unless `again`, an earlier rehearsal of the same notebook counts."""
+    from builder.plan.stage import load
+    from builder.rehearse import stage as rehearsing
+    from builder.render.stage import NOTEBOOK, digest_in
+
+    started, config = time.perf_counter(), kernel.config
+    folder = kernel.workspace.runs(kernel.name) / "rehearsal"
+    rows = rows or rehearsing.ROWS
+    key = digest_of([digest_in(kernel.folder), rows, limit_s])
+    if not again and (folder / "key.json").is_file() and read_json(folder / "key.json", remedy="rehearse again") == key:
+        kernel.seconds["rehearse"], kernel.fresh["rehearse"] = time.perf_counter() - started, False
+        return rehearsing.load(folder)
+    made = load(kernel.folder)
+    machine = machines.load(config.competition.machine)
+    owner = _owner_in(kernel)
+    mounts = {
+        rehearsing.mount(machine, "datasets", owner, dataset.slug): _folder_of(kernel, dataset.slug) for dataset in datasets(kernel)
+    }
+    staged = rehearsing.Stage(config, kernel.folder / NOTEBOOK, mounts, machine, folder)
+    (folder / "key.json").unlink(missing_ok=True)
+    rehearsal = rehearsing.rehearse(staged, kernel.root, _fold_of(kernel, made), rows=rows, limit_s=limit_s, report=kernel.report)
+    if rehearsal.label == rehearsing.SCORED:
+        write_json(folder / "key.json", key)
+    kernel.done("rehearse", started, fresh=True, digest=key, record=rehearsal.record())
+    return rehearsal
+
+
+def _folder_of(kernel: Kernel, slug: str) -> Path:
+    folder = kernel.workspace.datasets / slug
+    if not folder.is_dir():
+        raise UserError("a dataset folder is missing", file=folder, remedy=f"kkb bundle {kernel.name}")
+    return folder
+
+
+def _owner_in(kernel: Kernel) -> str:
+    from builder.render.stage import METADATA
+
+    metadata = read_json(kernel.folder / METADATA, remedy=f"kkb render {kernel.name}")
+    return str(metadata["id"]).partition("/")[0]
+
+
+def _fold_of(kernel: Kernel, made: Any) -> dict[str, int]:
+    """id -> fold, for the rows on which all versions of the plan agree about the fold and have a model that left it out."""
+    from builder.rehearse.hidden import honest_folds
+    from builder.train import record
+
+    answered = {unit.fold for unit in made.units}
+    agreed: dict[str, int] | None = None
+    for number in {unit.member.partition(":")[0] for unit in made.units}:
+        ids, folds, _ = record.read_folds(kernel.workspace.weights(kernel.name) / number / record.FOLDS)
+        mine = honest_folds(ids, folds.tolist(), answered)
+        agreed = mine if agreed is None else {key: fold for key, fold in agreed.items() if mine.get(key) == fold}
+    return agreed or {}
+
+
+def server_of(client: Client) -> str:
+    """What the ledger calls the server that `client` talks to."""
+    return "kaggle.com" if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
+
+
+def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None, again: bool = False) -> Pushed:
+    """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. A version that is there is not saved again."""
+    from builder.remote import datasets as remote_datasets
+    from builder.remote import kernels
+    from builder.render.stage import digest_in
+
+    started = time.perf_counter()
+    digest = digest_in(kernel.folder)
+    slugs = []
+    for dataset in datasets(kernel):
+        uploaded = remote_datasets.ensure(client, _folder_of(kernel, dataset.slug), on_progress=kernel.report)
+        slugs.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
+    pushed = kernels.push(client, kernel.folder, digest=digest, again=again)
+    with Ledger(kernel.workspace.ledger) as ledger:
+        ledger.add_push(server_of(client), pushed.kernel, pushed.version, digest, [one["slug"] for one in slugs], cv)
+    record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "datasets": slugs}
+    if wait:
+        end = wait_for(kernel, client, pushed.kernel, pushed.version)
+        record["status"] = end
+    kernel.done("push", started, fresh=pushed.created, digest=digest, record=record)
+    return pushed
+
+
+def wait_for(kernel: Kernel, client: Client, handle: str, version: int) -> str:
+    """Wait for the end of a run. Raises RunError with the tail of its log when it failed."""
+    from builder.remote import kernels
+
+    limit = kernel.config.competition.limit
+    end = kernels.wait(client, handle, version, limit_s=limit + QUEUE_S, run_limit_s=limit + 900, on_progress=kernel.report)
+    if not end.ok:
+        tail = "".join(entry["data"] for entry in kernels.logs(client, handle, version))
+        error = kernels.failed(handle, version, end)
+        lines = "\n    ".join(tail.splitlines()[-25:])
+        raise RunError(error.what, found=f"{error.found or end.state}\n    {lines}", expected=error.expected, remedy=error.remedy)
+    return end.state
+
+
+def latest_push(kernel: Kernel, client: Client) -> tuple[str, int, str]:
+    """(`owner/slug`, version, digest) of the rendered notebook on the server: from the ledger, else asked there."""
+    from builder.remote import kernels
+    from builder.render.stage import digest_in
+
+    digest, handle = digest_in(kernel.folder), f"{_owner_in(kernel)}/{kernel.name}"
+    with Ledger(kernel.workspace.ledger) as ledger:
+        for row in ledger.pushes(server_of(client), handle):
+            if row["digest"] == digest:
+                return handle, int(row["version"]), digest
+    found = kernels.find(client, handle, digest)
+    if found is None:
+        raise UserError(f"this notebook of {handle} was not pushed", found="no version with its digest", remedy=f"kkb push {kernel.name} --wait")
+    return handle, found, digest
+
+
+def fetch_output(kernel: Kernel, client: Client) -> Path:
+    """Output and log of the pushed version, in `.kkb/runs/<name>/v<N>/`."""
+    from builder.remote import kernels
+
+    started = time.perf_counter()
+    handle, version, digest = latest_push(kernel, client)
+    into = kernel.workspace.runs(kernel.name) / f"v{version}"
+    done = into / f"{kernel.name}.log"
+    fresh = not done.is_file() or digest not in _signed(into)
+    if fresh:
+        kernels.output(client, handle, version, into, on_progress=kernel.report)
+        write_json(into / "kkb.json", {"digest": digest, "kernel": handle, "version": version})
+    kernel.done("output", started, fresh=fresh, digest=digest, record={"folder": str(into)})
+    return into
+
+
+def _signed(folder: Path) -> str:
+    path = folder / "kkb.json"
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def submit(kernel: Kernel, client: Client, *, wait: bool, message: str = "", cv: float | None = None, again: bool = False) -> Scored:
+    """Submit the pushed version, once; with `wait`, until it is scored. A submission with this digest is not repeated."""
+    from builder.remote import submissions
+
+    started, config = time.perf_counter(), kernel.config.competition
+    handle, version, digest = latest_push(kernel, client)
+    server = server_of(client)
+    said = message or f"{kernel.name} version {version}" + (f", CV {cv:.5f}" if cv is not None else "")
+    made = submissions.submit(
+        client, competition=config.slug, kernel=handle, version=version, file=config.file, message=said, digest=digest, again=again
+    )
+    with Ledger(kernel.workspace.ledger) as ledger:
+        ledger.add_submission(server, config.slug, made.ref, handle, version, digest, cv)
+    scored = submissions.get(client, config.slug, made.ref)
+    if wait and (scored is None or not scored.over):
+        scored = submissions.wait(client, config.slug, made.ref, limit_s=SUBMISSION_WAIT_S, on_progress=kernel.report)
+    scored = scored or submissions.Scored(made.ref, made.status, None, None, "", said, config.file, None)
+    with Ledger(kernel.workspace.ledger) as ledger:
+        ledger.set_score(server, config.slug, scored.ref, scored.status, public=scored.public, private=scored.private, error=scored.error)
+    kernel.done("submit", started, fresh=made.created, digest=digest, record=scored.record())
+    return scored
+
+
+def refuse_unscored(scored: Scored) -> None:
+    """Raise RunError when a submission ended without a score."""
+    if scored.status == "ERROR":
+        raise RunError(
+            f"submission {scored.ref} failed",
+            found=scored.error or "no reason given: Kaggle shows no log of a hidden rerun",
+            expected="a score",
+            remedy="rehearse it: kkb rehearse NAME shows what the rerun would have said",
+        )
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The end of the road: what `kkb ship` and `kkb demo` print."""
+
+    kernel: str
+    version: int
+    cv: float
+    rehearsed: float | None
+    score: float | None
+    label: str
+    seconds: dict[str, float]
+    fresh: dict[str, bool]
+    paths: dict[str, str]
+    plan: Planned
+
+    def record(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        keys = ("kernel", "version", "cv", "rehearsed", "score", "label", "seconds", "fresh", "paths")
+        return {key: getattr(self, key) for key in keys}
+
+
+def ship(kernel: Kernel, client: Client) -> Shipped:
+    """Every stale stage from train to score. Raises the first error on the way; the stages before it stay done."""
+    from builder.remote.account import username
+
+    owner = username(client)
+    version = train(kernel, resume=True)
+    if version is None:
+        raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
+    export(kernel)
+    planned = plan(kernel)
+    bundle(kernel, owner)
+    rendered = render(kernel, owner)
+    rehearsal = rehearse(kernel, again=False)
+    if rehearsal.label != "Scored":
+        found = rehearsal.findings[0].message if rehearsal.findings else ""
+        raise GateError(
+            f"the rehearsal ended in '{rehearsal.label}', so nothing is pushed", found=found, file=rehearsal.folder, remedy=f"kkb rehearse {kernel.name}"
+        )
+    cv = float(planned.plan.expected["score"])
+    pushed = push(kernel, client, wait=True, cv=cv)
+    output = fetch_output(kernel, client)
+    scored = submit(kernel, client, wait=True, cv=cv)
+    refuse_unscored(scored)
+    show = kernel.workspace.show
+    paths = {
+        "kernel": show(kernel.folder),
+        "weights": show(version.folder),
+        "plan": show(planned.path),
+        "notebook": show(kernel.folder / "notebook.ipynb"),
+        "datasets": show(kernel.workspace.datasets),
+        "rehearsal": str(show(Path(rehearsal.folder))),
+        "output": show(output),
+        "log": show(output / f"{kernel.name}.log"),
+        "ledger": show(kernel.workspace.ledger),
+    }
+    return Shipped(
+        pushed.kernel, pushed.version, cv, rehearsal.score, scored.public, "Scored", kernel.seconds, kernel.fresh, paths, planned
+    )
+

@@ -1,0 +1,163 @@
+"""Lays out a session's folder, gives the command that runs its notebook there, and tidies up afterwards.
+
+In the session's folder: `working/` (the output), and while the run lasts `root/` (the sandbox's `/`, see mounts.py) or, without
+isolation, `kaggle/` (what stands in for /kaggle).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import site
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import UserError
+from builder.rehearse import isolation, mounts
+from builder.rehearse.isolation import NONE, Level
+from builder.rehearse.session import Session
+
+DRIVER = Path(__file__).resolve().with_name("driver.py")
+MADE = ("working", "root", "kaggle", "log.json", "log.jsonl", "executed.ipynb")
+# The only variables of the host that pass, and only where there is a GPU.
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What to start: a command line and its whole environment."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def prepared(session: Session, level: Level) -> Iterator[Sandbox]:
+    """The session's folder, laid out; at the end only `working/` and what the engine wrote remain. Replaces an earlier run."""
+    check(session)
+    folder = session.folder.resolve()
+    for name in MADE:
+        remove(folder / name)
+    working = folder / "working"
+    working.mkdir(parents=True)
+    try:
+        if level.name == NONE:
+            yield _guarded(session, folder)
+        else:
+            yield _isolated(session, level, folder)
+    finally:
+        remove(folder / "root")
+        remove(folder / "kaggle")
+
+
+def check(session: Session) -> None:
+    """Raises UserError when the session cannot be run as it stands."""
+    if not session.notebook.is_file():
+        raise UserError("missing notebook", file=session.notebook, expected="an .ipynb file", remedy="render it first")
+    if session.folder.exists() and not session.folder.is_dir():
+        raise UserError("a session needs a folder", file=session.folder, found="a file", expected="a folder, or nothing yet")
+    if min(session.limit_s, session.cores, session.memory, session.working) <= 0:
+        found = f"limit {session.limit_s} s, {session.cores} cores, {session.memory} B memory, {session.working} B working"
+        raise UserError("a session's limits must be positive", found=found, expected="numbers above 0")
+    mounts.check(session.inputs, session.extra)
+
+
+def _isolated(session: Session, level: Level, folder: Path) -> Sandbox:
+    root = folder / "root"
+    mounts.fill_root(root)
+    cores = isolation.pick_cores(session.cores)
+    listed = mounts.of_system() + mounts.of_cores(root, cores)
+    listed += mounts.of_session(session.notebook, DRIVER, folder / "working", session.inputs, session.extra)
+    driver = [sys.executable, mounts.DRIVER, mounts.NOTEBOOK, ",".join(map(str, cores))]
+    command = isolation.launch(level.name, root, listed, driver, mounts.WORKING)
+    return Sandbox(command, environment(session, home="/root", temporary="/tmp", site_packages=mounts.SITE, kaggle="/kaggle"))  # noqa: S108 -- inside
+
+
+def _guarded(session: Session, folder: Path) -> Sandbox:
+    kaggle = folder / "kaggle"
+    for name in ("input", "temp", "tmp", "src", "root", "site-packages"):
+        (kaggle / name).mkdir(parents=True)
+    (kaggle / "working").symlink_to(folder / "working")
+    notebook = kaggle / "src" / "notebook.ipynb"
+    shutil.copyfile(session.notebook, notebook)
+    for target, source in {**{f"/kaggle/input/{key}": path for key, path in session.inputs.items()}, **session.extra}.items():
+        if target.startswith("/kaggle/"):
+            mirror(source.resolve(), kaggle / target.removeprefix("/kaggle/"))
+    driver = [sys.executable, str(DRIVER), str(notebook), ",".join(map(str, isolation.pick_cores(session.cores)))]
+    command = isolation.launch(NONE, None, (), driver, str(folder / "working"))
+    places = {"home": kaggle / "root", "temporary": kaggle / "tmp", "site_packages": kaggle / "site-packages", "kaggle": kaggle}
+    return Sandbox(command, environment(session, **{name: str(path) for name, path in places.items()}))
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Show a folder without giving it away: real folders, read-only, with links to the files.
+
+    A file that the notebook creates lands in the mirror; only writing into an existing file would reach the original.
+    """
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source)
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for folder, names, files in os.walk(source):
+        here = target / Path(folder).relative_to(source)
+        for name in (*names, *files):
+            original = Path(folder, name)
+            if name in files or original.is_symlink():
+                (here / name).symlink_to(original)
+            else:
+                (here / name).mkdir(exist_ok=True)
+    for folder, _, _ in os.walk(target, topdown=False):
+        Path(folder).chmod(0o555)
+
+
+def environment(session: Session, *, home: str, temporary: str, site_packages: str, kaggle: str) -> dict[str, str]:
+    """Everything the notebook's environment holds: nothing of the host's but where its GPU libraries are."""
+    variables = {
+        "PATH": f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": home,
+        "TMPDIR": temporary,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": site_packages,
+        "PIP_TARGET": site_packages,  # on Kaggle pip can write to the interpreter's own packages; here those are the user's
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else every kernel's log begins with a debugger's warning
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "KKB_KAGGLE": kaggle,
+    }
+    if session.rerun:
+        variables["KAGGLE_IS_COMPETITION_RERUN"] = "1"
+    if site.ENABLE_USER_SITE:
+        variables["PYTHONUSERBASE"] = site.getuserbase()
+    if any(Path("/dev").glob("nvidia*")):
+        variables |= {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
+    return variables | _checked(session.environment)
+
+
+def _checked(variables: Mapping[str, str]) -> dict[str, str]:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise UserError(
+                "not an environment variable", found=f"{name!r}", expected="a name without '=' and a value without NUL"
+            )
+    return dict(variables)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, also when what it holds was made unreadable."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        for folder, names, _ in os.walk(path):
+            for name in names:
+                inner = Path(folder, name)
+                if not inner.is_symlink() and stat.S_IMODE(inner.lstat().st_mode) & 0o700 != 0o700:
+                    with contextlib.suppress(OSError):
+                        inner.chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,162 @@
+"""Dataset folders on their way out: checked against their manifest, and staged so that no old bytes can be sent.
+
+The official client remembers unfinished uploads by path, size and time, not by content. So a folder is uploaded from a staging
+folder whose path names its content and its destination: what the client finds there from an earlier try is this content, half
+sent, and can be continued; anything else has another path.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.errors import UserError
+from builder.workspace import digest_of, read_json, sha256_file
+
+METADATA = "dataset-metadata.json"
+MANIFEST = "manifest.json"
+# What the official client silently leaves out of an upload.
+RESERVED = re.compile(r"(datapackage|kernel-metadata|model-metadata|model-instance-metadata)\.json|dataset-cover-image\..*")
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{5,49}")
+REMEDY = "run `kkb bundle` again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A dataset folder that agrees with its manifest.
+
+    Attributes:
+        folder: Where it is.
+        owner: The user it belongs to.
+        slug: Its name, which contains digits of its digest.
+        digest: Digest of its content.
+        files: Name -> bytes of everything that is uploaded, the manifest included.
+        sha256: Name -> sha256 of everything but the manifest.
+        public: Whether everybody may see it.
+    """
+
+    folder: Path
+    owner: str
+    slug: str
+    digest: str
+    files: Mapping[str, int]
+    sha256: Mapping[str, str]
+    public: bool
+
+    @property
+    def name(self) -> str:
+        """`owner/slug`."""
+        return f"{self.owner}/{self.slug}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of everything that is uploaded."""
+        return sum(self.files.values())
+
+
+def read(folder: Path) -> Bundle:
+    """The dataset folder `folder`, with names and sizes checked.
+
+    Raises:
+        UserError: Its metadata is not one that Kaggle takes, or its files are not those of the manifest.
+    """
+    metadata = read_json(folder / METADATA, remedy=REMEDY)
+    manifest = read_json(folder / MANIFEST, remedy=REMEDY)
+    try:
+        owner, slug = metadata["id"].split("/")
+        title = metadata["title"]
+        files = {entry["name"]: int(entry["bytes"]) for entry in manifest["files"]}
+        sha256 = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
+        digest = manifest["digest"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError("not a dataset folder of ours", file=folder, found=repr(error), remedy=REMEDY) from None
+    _check_names(folder, slug, title, files)
+    files[MANIFEST] = (folder / MANIFEST).stat().st_size
+    _check_files(folder, files)
+    return Bundle(folder, owner, slug, digest, files, sha256, not metadata.get("isPrivate", True))
+
+
+def _check_names(folder: Path, slug: str, title: Any, files: Mapping[str, int]) -> None:
+    if not SLUG.fullmatch(slug):
+        raise UserError(
+            "Kaggle takes no such dataset slug",
+            file=folder / METADATA,
+            found=slug,
+            expected="6 to 50 of a-z, 0-9 and '-'",
+            remedy=REMEDY,
+        )
+    if not isinstance(title, str) or not 6 <= len(title) <= 50:
+        raise UserError(
+            "Kaggle takes no such dataset title",
+            file=folder / METADATA,
+            found=title,
+            expected="6 to 50 characters",
+            remedy=REMEDY,
+        )
+    for name in files:
+        if RESERVED.fullmatch(name) or "/" in name or "\\" in name:
+            raise UserError("the official client would leave this file out", file=folder / name, remedy="give it another name")
+
+
+def _check_files(folder: Path, files: Mapping[str, int]) -> None:
+    found = {path.name: path.stat().st_size if path.is_file() else -1 for path in folder.iterdir() if path.name != METADATA}
+    if found != files:
+        raise UserError(
+            "the folder does not hold what its manifest says", file=folder, found=difference(found, files), remedy=REMEDY
+        )
+
+
+def check_content(bundle: Bundle) -> None:
+    """Raises UserError when a file is not the one that the manifest describes. Reads every byte."""
+    for name, expected in bundle.sha256.items():
+        found = sha256_file(bundle.folder / name)
+        if found != expected:
+            raise UserError(
+                "the file is not the one in the manifest",
+                file=bundle.folder / name,
+                found=f"sha256 {found}",
+                expected=f"sha256 {expected}",
+                remedy=REMEDY,
+            )
+
+
+def stage(bundle: Bundle, destination: str) -> Path:
+    """A private folder beside the bundle with `files/` (links to its files) and `state/` (the client's upload state).
+
+    The same content for the same destination gets the same folder again, as it was left by an interrupted upload.
+    """
+    key = digest_of([bundle.digest, dict(bundle.files), bundle.name, destination])[:16]
+    staging = bundle.folder.resolve().parent / f".{bundle.slug}.upload-{key}"
+    staging.mkdir(mode=0o700, exist_ok=True)
+    (staging / "state").mkdir(mode=0o700, exist_ok=True)
+    files = staging / "files"
+    shutil.rmtree(files, ignore_errors=True)
+    files.mkdir()
+    for name in (*bundle.files, METADATA):
+        _link(bundle.folder / name, files / name)
+    return staging
+
+
+def clear(staging: Path) -> None:
+    """Forget an upload."""
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def difference(found: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """How two file lists (name -> bytes) differ, in words; empty when they do not."""
+    lines = [f"{name} missing" for name in sorted(expected.keys() - found.keys())]
+    lines += [f"{name} unexpected" for name in sorted(found.keys() - expected.keys())]
+    both = sorted(found.keys() & expected.keys())
+    lines += [f"{name} has {found[name]} bytes, not {expected[name]}" for name in both if found[name] != expected[name]]
+    return "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")

@@ -1,0 +1,158 @@
+"""kkb render: `kernels/<name>/notebook.ipynb` and kernel-metadata.json.
+
+Expects: a plan and its datasets.
+Produces: both files, the same bytes for the same input on every machine. The notebook carries its own digest, by which a pushed
+version is recognised.
+Never: pastes a value into code: values enter as JSON inside a quoted literal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from builder import machines
+from builder.bundle.record import Dataset
+from builder.config import Competition
+from builder.errors import GateError, UserError
+from builder.runtime.contract import Plan
+from builder.workspace import canonical_json, pretty_json, sha256_bytes, write_text
+
+NOTEBOOK, METADATA, HOOKS = "notebook.ipynb", "kernel-metadata.json", "hooks.py"
+HOOKS_PATH = "/tmp/kkb_hooks.py"  # noqa: S108  a path on the machine that the notebook has for itself
+UNSIGNED = "0" * 64
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Both files as text, and the digest that the notebook carries."""
+
+    notebook: str
+    metadata: str
+    digest: str
+
+    def differences(self, folder: Path) -> list[str]:
+        """Names of the files in `folder` that are missing or say something else."""
+        wanted = {NOTEBOOK: self.notebook, METADATA: self.metadata}
+        return [name for name, text in wanted.items() if not _says(folder / name, text)]
+
+    def write(self, folder: Path) -> list[str]:
+        """Write what differs into `folder`, and return its names."""
+        stale = self.differences(folder)
+        for name in stale:
+            write_text(folder / name, self.notebook if name == NOTEBOOK else self.metadata)
+        return stale
+
+    def check(self, folder: Path) -> None:
+        """Raise GateError when the committed files are stale."""
+        stale = self.differences(folder)
+        if stale:
+            raise GateError(
+                f"{' and '.join(stale)} of {folder.name} no longer follow from plan.json and kernel.toml",
+                file=folder,
+                remedy=f"kkb render {folder.name}, and commit the result",
+            )
+
+
+def render(plan: Plan, datasets: Sequence[Dataset], folder: Path, owner: str, competition: Competition) -> Rendered:
+    """Render the kernel in `folder` for `owner`. Raises UserError when its name can't be a slug on Kaggle."""
+    slug = folder.name
+    _refuse_slug(slug, [dataset.slug for dataset in datasets])
+    hooks = folder / HOOKS
+    source = hooks.read_text("utf-8") if hooks.is_file() else ""
+    carried = [dataset.carried(owner) for dataset in datasets]
+    unsigned = _notebook(plan, carried, source, UNSIGNED)
+    digest = sha256_bytes(unsigned.encode())
+    return Rendered(_notebook(plan, carried, source, digest), _metadata(slug, datasets, owner, competition), digest)
+
+
+def _notebook(plan: Plan, carried: list[dict[str, Any]], hooks: str, digest: str) -> str:
+    import nbformat
+
+    values: dict[str, Any] = {
+        "plan": plan,
+        "steps": list(zip(plan.units, plan.prefixes, strict=True)),
+        "plan_json": canonical_json(plan.to_json()),
+        "datasets_json": canonical_json(carried),
+        "hooks": hooks,
+        "hooks_path": HOOKS_PATH if hooks else None,
+        "digest": digest,
+    }
+    bootstrap = (resources.files("builder.runtime") / "bootstrap.py").read_text("utf-8")
+    sources = [("markdown", _fill("head.md.j2", values)), ("code", _fill("settings.py.j2", values))]
+    if hooks:
+        sources.append(("code", _fill("hooks.py.j2", values)))
+    sources += [("code", _fill("plan.py.j2", values)), ("code", bootstrap.strip())]
+    sources += [("code", _fill("run.py.j2", values)), ("code", _fill("outcome.py.j2", values))]
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    cells = [make[kind](source, id=f"cell-{number}") for number, (kind, source) in enumerate(sources, start=1)]
+    metadata = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.validate(notebook)
+    return pretty_json(json.loads(nbformat.writes(notebook)))
+
+
+def _fill(template: str, values: dict[str, Any]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("builder.render"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  the output is Python and Markdown; values pass through `literal`
+        trim_blocks=False,
+    )
+    environment.filters["literal"] = repr  # JSON text, numbers and None: their repr is their Python literal
+    return environment.get_template(template).render(values).strip()
+
+
+def _metadata(slug: str, datasets: Sequence[Dataset], owner: str, competition: Competition) -> str:
+    machine = machines.load(competition.machine)
+    raw: dict[str, Any] = {
+        "id": f"{owner}/{slug}",
+        "title": slug,
+        "code_file": NOTEBOOK,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": machine.accelerator == "cuda",
+        "enable_tpu": False,
+        "enable_internet": False,  # the official client's default is true, which a code competition refuses
+        "dataset_sources": [f"{owner}/{dataset.slug}" for dataset in datasets],
+        "competition_sources": [competition.slug],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+    if machine.shape:
+        raw["machine_shape"] = machine.shape
+    return pretty_json(raw)
+
+
+def _refuse_slug(slug: str, datasets: list[str]) -> None:
+    from slugify import slugify
+
+    if slugify(slug) != slug or not 5 <= len(slug) <= 50:
+        raise UserError(
+            "a kernel's name becomes its slug on Kaggle", found=slug, expected="5 to 50 lower-case letters, digits and dashes", remedy="rename the folder"
+        )
+    if slug in datasets:
+        raise UserError("a kernel can't share the slug of a dataset", found=slug, remedy="rename the kernel")
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text("utf-8") == text
+
+
+def digest_in(folder: Path) -> str:
+    """The digest that the rendered notebook in `folder` carries. Raises UserError when there is none."""
+    import re
+
+    path = folder / NOTEBOOK
+    found = re.search(r"kkb digest `([0-9a-f]{64})`", path.read_text("utf-8")) if path.is_file() else None
+    if not found:
+        raise UserError("no rendered notebook here", file=path, remedy=f"kkb render {folder.name}")
+    return found.group(1)

@@ -1,0 +1,216 @@
+"""What home and the notebook agree on: plan.json, and the list of datasets that carries what it names.
+
+Expects: JSON written by `builder/plan` (the plan) and `builder/bundle` (the datasets).
+Produces: frozen records; `Plan.from_json` refuses what it does not understand, naming the key.
+Never: reads files, knows paths of either side, or imports anything outside the standard library.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+SCHEMA = 1
+
+
+class ContractError(ValueError):
+    """Raised when a plan or a dataset list is not what this runtime understands."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """How one image becomes the array that a model takes: the preprocessing shared by training and inference.
+
+    Attributes:
+        height, width: Size in pixels after resizing.
+        resize: `squash` (ignores the aspect ratio), `crop` (shorter side, then centre crop) or `letterbox` (longer side, padded with black).
+        interpolation: `nearest`, `bilinear`, `bicubic` or `area`.
+        library: `pil` or `cv2`.
+        color: `rgb`, `bgr` or `gray` (three equal channels).
+    """
+
+    height: int
+    width: int
+    resize: str = "squash"
+    interpolation: str = "bilinear"
+    library: str = "pil"
+    color: str = "rgb"
+
+    @property
+    def key(self) -> str:
+        """Equal keys mean equal arrays: what is decoded once for all units that share it."""
+        return "-".join((f"{self.height}x{self.width}", self.resize, self.interpolation, self.library, self.color))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model of one fold under one view.
+
+    Attributes:
+        member: Version and model, `v003:effb0`; units of one member share their out-of-fold predictions.
+        fold: The fold that this model did not see; -1 when it saw all rows.
+        view: A name in views.py.
+        dataset: Key of the dataset (in the dataset list) that carries the file.
+        file: Name of the model file in that dataset.
+        backend: `onnx`.
+        input: Its preprocessing.
+        batch: Samples per call.
+        seconds: Predicted seconds per sample, without decoding.
+        load_s: Predicted seconds to load the model.
+    """
+
+    member: str
+    fold: int
+    view: str
+    dataset: str
+    file: str
+    backend: str
+    input: Input
+    batch: int
+    seconds: float
+    load_s: float
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What is answered for a sample on which the first `len(weights)` units have run.
+
+    Attributes:
+        weights: One weight per unit of the prefix, summing to 1.
+        temperature: Divides the logarithm of the pooled probabilities; 1 leaves them as they are.
+        score: Predicted score (cross-fitted out-of-fold), None when unknown.
+    """
+
+    weights: Tuple[float, ...]
+    temperature: float = 1.0
+    score: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the submission file looks like.
+
+    Attributes:
+        file: Its name in the working folder.
+        id: The id column.
+        form: `labels` (one column of class labels), `columns` (one probability column per class) or `probability`
+            (one column: the probability of the last of two classes).
+        columns: The columns after the id, in order.
+        classes: Class labels in the order of the model's outputs.
+    """
+
+    file: str
+    id: str
+    form: str
+    columns: Tuple[str, ...]
+    classes: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the samples are, relative to the competition's folder.
+
+    Attributes:
+        competition: The competition's slug.
+        test: The test table, `test.csv`.
+        sample_submission: The sample submission, or an empty string when there is none.
+        pattern: Image path with columns of the table in braces, `test_images/{image_id}.jpg`.
+    """
+
+    competition: str
+    test: str
+    sample_submission: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan: an ordered list of units and, for each prefix of it, how to blend. The clock decides how far down each sample gets."""
+
+    kernel: str
+    task: str
+    metric: str
+    accelerator: str
+    limit_s: float
+    reserve: float
+    source: Source
+    answer: Answer
+    units: Tuple[Unit, ...]
+    prefixes: Tuple[Prefix, ...]
+    prior: Tuple[float, ...]
+    notes: Tuple[str, ...] = ()
+    schema: int = SCHEMA
+    expected: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> Dict[str, Any]:
+        """As JSON values; `from_json(to_json())` is equal to the plan."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
+        """The plan in `raw`. Raises ContractError for another schema, unknown keys or an impossible plan."""
+        if raw.get("schema") != SCHEMA:
+            raise ContractError("plan: found schema %r, this runtime reads schema %d; render the kernel again" % (raw.get("schema"), SCHEMA))
+        values = dict(raw)
+        values["source"] = _record(Source, raw["source"])
+        values["answer"] = _record(Answer, raw["answer"])
+        values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
+        values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
+        plan = _record(cls, values)
+        plan.check()
+        return plan
+
+    def check(self) -> None:
+        """Raise ContractError when the plan contradicts itself."""
+        if not self.units:
+            raise ContractError("plan: it has no units; run `kkb plan` again")
+        if len(self.prefixes) != len(self.units):
+            raise ContractError("plan: %d units but %d prefixes" % (len(self.units), len(self.prefixes)))
+        for count, prefix in enumerate(self.prefixes, start=1):
+            if len(prefix.weights) != count:
+                raise ContractError("plan: prefix %d has %d weights" % (count, len(prefix.weights)))
+            if abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
+                raise ContractError("plan: the weights of prefix %d are not a convex combination" % count)
+            if not prefix.temperature > 0:
+                raise ContractError("plan: prefix %d has temperature %r" % (count, prefix.temperature))
+        if len(self.prior) != len(self.answer.classes):
+            raise ContractError("plan: %d classes but a prior of %d" % (len(self.answer.classes), len(self.prior)))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One dataset as the notebook looks for it.
+
+    Attributes:
+        key: What units call it.
+        owner, slug: Its handle on Kaggle.
+        files: File name -> sha256.
+    """
+
+    key: str
+    owner: str
+    slug: str
+    files: Mapping[str, str]
+
+
+def datasets_from_json(raw: Any) -> Dict[str, Carried]:
+    """Key -> dataset, from the notebook's dataset list."""
+    return {item["key"]: _record(Carried, item) for item in raw}
+
+
+def _record(cls: Any, raw: Mapping[str, Any]) -> Any:
+    """A frozen record from JSON values: refuses unknown and missing keys, turns lists into tuples."""
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    unknown = sorted(set(raw) - set(fields))
+    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    missing = sorted(required - set(raw))
+    if unknown or missing:
+        raise ContractError("%s: unknown keys %s, missing keys %s" % (cls.__name__.lower(), unknown or "none", missing or "none"))
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,50 @@
+"""hooks.py, the competitor's own code: four functions it may define, each of which replaces one step.
+
+    rows(test_dir) -> DataFrame                one row per sample, with the id column; `test_dir` is the competition's folder
+    load(row, mounts) -> dict[str, ndarray]    inputs by graph name, leading axis = items of this sample, one or more
+    merge(item_probs) -> ndarray               (items, classes) -> (classes,); default: their mean
+    submission(rows, probs) -> DataFrame       sample to one or more submission rows, the whole file
+
+Loaded from its path in the notebook's process and in every worker, so it must not do work when imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAMES = ("rows", "load", "merge", "submission")
+
+
+class HookError(ValueError):
+    """Raised when hooks.py cannot be loaded or one of its functions returns what it must not."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The functions that hooks.py defines; None for those it leaves to us."""
+
+    rows: Callable[..., Any] | None = None
+    load: Callable[..., Any] | None = None
+    merge: Callable[..., Any] | None = None
+    submission: Callable[..., Any] | None = None
+
+
+def load(path: str | None) -> Hooks:
+    """The hooks in the file `path`; none for None or an empty path. Raises HookError when the file cannot be imported."""
+    if not path:
+        return Hooks()
+    spec = importlib.util.spec_from_file_location("kkb_hooks", path) if Path(path).is_file() else None
+    if spec is None or spec.loader is None:
+        raise HookError(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise HookError(f"{path}: {type(error).__name__}: {error}") from error
+    return Hooks(**{name: getattr(module, name, None) for name in NAMES})

@@ -1,0 +1,98 @@
+"""What a worker is told once, at its start: a folder in scratch that the supervisor fills and every worker reads.
+
+    job.json          the Job below
+    samples.json      image paths of the samples, in row order          (no `load` hook)
+    samples.pkl       rows of the samples, a list of dicts              (`load` hook)
+    decoded/          <key>-<start>-<stop>.npy   uint8 (m, height, width, 3), .json beside it: what could not be read
+    results/          <unit>-<start>-<stop>.npy  float32 (m, classes), NaN rows where there is no answer
+    unpublished/      files on their way to the two above; they move there whole
+
+Never in the notebook's working folder, where all this would be output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .contract import Input, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+FOLDERS = ("decoded", "results", "unpublished")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a run share.
+
+    Attributes:
+        units: The plan's units.
+        models: Path of each unit's model file.
+        classes: Number of classes.
+        accelerator: `cpu` or `cuda`.
+        threads: Threads of a model's CPU operators.
+        decode_threads: Threads that read images.
+        hooks: Path of hooks.py, or an empty string.
+        competition: The competition's folder.
+        datasets: Dataset folders by key.
+    """
+
+    units: tuple[Unit, ...]
+    models: tuple[str, ...]
+    classes: int
+    accelerator: str
+    threads: int
+    decode_threads: int
+    hooks: str
+    competition: str
+    datasets: Mapping[str, str]
+
+
+def save(folder: Path, job: Job, paths: Sequence[str] | None, rows: Sequence[Mapping[str, Any]] | None) -> None:
+    """Fill `folder`; exactly one of `paths` and `rows` is given."""
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    if rows is not None:
+        (folder / "samples.pkl").write_bytes(pickle.dumps([dict(row) for row in rows]))
+    else:
+        (folder / "samples.json").write_text(json.dumps(list(paths or ())), "utf-8")
+    (folder / "job.json").write_text(json.dumps(asdict(job)), "utf-8")
+
+
+def load(folder: Path) -> tuple[Job, list[Any]]:
+    """The job and its samples: paths, or rows as dicts."""
+    raw = json.loads((folder / "job.json").read_text("utf-8"))
+    raw["units"] = tuple(Unit(**dict(unit, input=Input(**unit["input"]))) for unit in raw["units"])
+    raw["models"] = tuple(raw["models"])
+    pickled = folder / "samples.pkl"
+    if pickled.is_file():
+        return Job(**raw), pickle.loads(pickled.read_bytes())  # noqa: S301  written by our own supervisor a moment ago
+    return Job(**raw), json.loads((folder / "samples.json").read_text("utf-8"))
+
+
+def decoded(folder: Path, key: str, start: int, stop: int) -> Path:
+    """Where the decoded images of samples start..stop lie."""
+    return folder / "decoded" / f"{key}-{start:07d}-{stop:07d}.npy"
+
+
+def result(folder: Path, unit: int, start: int, stop: int) -> Path:
+    """Where the probabilities of a unit on samples start..stop lie."""
+    return folder / "results" / f"{unit:03d}-{start:07d}-{stop:07d}.npy"
+
+
+def publish(folder: Path, path: Path, array: NDArray[Any]) -> None:
+    """Save `array` at `path` by atomic rename: a killed worker leaves no half file under that name."""
+    import numpy as np
+
+    partial = folder / "unpublished" / f"{os.getpid()}-{path.name}"
+    with partial.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    partial.replace(path)

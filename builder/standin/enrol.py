@@ -1,0 +1,207 @@
+"""Adds a competition: takes visible and hidden data from zips or folders, checks them, and builds the two mounts once.
+
+`visible/` is what anybody may download and what a commit run sees. `hidden/` is what a scored rerun sees: the visible files
+overlaid with the hidden ones, without the solution. The solution lies beside them, outside of everything that is mounted,
+listed or downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import machines, metrics, workspace
+from builder.errors import UserError
+from builder.standin import scoring
+from builder.standin.home import Home, files_below
+from builder.standin.store import Store
+
+SAMPLE, TEST, SOLUTION = "sample_submission.csv", "test.csv", "solution.csv"
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What a person says about a competition; times in seconds."""
+
+    slug: str
+    title: str
+    metric: str
+    limit_s: float
+    daily: int
+    machine: str
+    submission_file: str
+
+    def check(self) -> None:
+        """Raises UserError on a value that cannot be."""
+        if not self.slug or self.slug != self.slug.lower() or not self.slug.replace("-", "").isalnum():
+            raise UserError("wrong competition name", found=repr(self.slug), expected="lower-case letters, digits and dashes")
+        metrics.get(self.metric)
+        machines.load(self.machine)
+        if self.limit_s <= 0 or self.daily <= 0:
+            found = f"limit {self.limit_s} s, {self.daily} a day"
+            raise UserError("wrong limit of a competition", found=found, expected="a time limit and a daily limit above 0")
+        if Path(self.submission_file).suffix not in (".csv", ".parquet") or "/" in self.submission_file:
+            raise UserError("wrong submission file", found=self.submission_file, expected="the name of a .csv or .parquet file")
+
+
+def add(home: Home, store: Store, competition: Competition, data: Path, hidden: Path) -> dict[str, Any]:
+    """Add a competition, or replace its data; its submissions stay. Adding the same again does nothing."""
+    competition.check()
+    digest = workspace.digest_of({"data": _digest(data), "hidden": _digest(hidden)})
+    row = store.one("SELECT * FROM competitions WHERE slug = ?", competition.slug)
+    same_data = row is not None and row["digest"] == digest and home.hidden(competition.slug).is_dir()
+    changed = row is None or not same_data or any(row[name] != value for name, value in asdict(competition).items())
+    if not same_data:
+        with workspace.replacing_folder(home.competition(competition.slug)) as folder:
+            _build(folder, data, hidden)
+            _check(folder, competition, data, hidden)
+    elif row is not None and row["metric"] != competition.metric:
+        _check_metric(home.competition(competition.slug), competition, hidden)
+    if changed:
+        _save(store, competition, digest)
+    folder = home.competition(competition.slug)
+    counts = {"train_files": len(files_below(folder / "visible")), "hidden_files": len(files_below(folder / "hidden"))}
+    return {
+        **asdict(competition),
+        "digest": workspace.short(digest),
+        "changed": changed,
+        "rows": _rows(folder / SOLUTION),
+        **counts,
+    }
+
+
+def _save(store: Store, competition: Competition, digest: str) -> None:
+    sql = (
+        "INSERT INTO competitions (slug, id, title, metric, limit_s, daily, machine, submission_file, digest, created)"
+        " VALUES (?, (SELECT count(*) + 1 FROM competitions), ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (slug) DO UPDATE SET title = excluded.title, metric = excluded.metric, limit_s = excluded.limit_s, daily"
+        " = excluded.daily, machine = excluded.machine, submission_file = excluded.submission_file, digest = excluded.digest"
+    )
+    store.run(sql, *asdict(competition).values(), digest, time.time())
+
+
+def _digest(source: Path) -> str:
+    """Digest of a zip, or of a folder's names and contents."""
+    if source.is_file():
+        return workspace.sha256_file(source)
+    if source.is_dir():
+        return workspace.digest_of({path.as_posix(): workspace.sha256_file(source / path) for path in files_below(source)})
+    raise UserError("there is no such file or folder", file=source, expected="a .zip or a folder with the competition's files")
+
+
+def _build(folder: Path, data: Path, hidden: Path) -> None:
+    visible, rerun, incoming = folder / "visible", folder / "hidden", folder / "incoming"
+    _take(data, visible, SAMPLE)
+    _take(hidden, incoming, SOLUTION)
+    if (visible / SOLUTION).exists():
+        raise UserError("the visible data has the solution", file=data, found=SOLUTION, remedy="keep it in the hidden zip only")
+    for name in (SAMPLE, SOLUTION, TEST):
+        if not (incoming / name).is_file():
+            raise UserError("the hidden data is not complete", file=hidden, found=_names(incoming), expected=f"{name} at the top")
+    for name in (SAMPLE, TEST):
+        if not (visible / name).is_file():
+            raise UserError("the visible data is not complete", file=data, found=_names(visible), expected=f"{name} at the top")
+    (incoming / SOLUTION).replace(folder / SOLUTION)
+    # Hard links: the two mounts share what they have in common, and nobody writes to either.
+    for path in files_below(visible):
+        if not (incoming / path).exists():
+            (incoming / path).parent.mkdir(parents=True, exist_ok=True)
+            os.link(visible / path, incoming / path)
+    incoming.rename(rerun)
+
+
+def _take(source: Path, target: Path, marker: str) -> None:
+    """Copy a folder, or unpack a zip; a single folder that wraps everything is left out."""
+    target.mkdir(parents=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__MACOSX"))
+    else:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(target)  # zipfile keeps members inside the folder
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
+            raise UserError(
+                "cannot be unpacked", file=source, found=error, expected="a .zip of the competition's files"
+            ) from None
+    entries = [path for path in target.iterdir() if path.name != "__MACOSX"]
+    if len(entries) == 1 and entries[0].is_dir() and (entries[0] / marker).is_file():
+        for path in list(entries[0].iterdir()):
+            path.rename(target / path.name)
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
+
+
+def _rows(table: Path) -> int:
+    return len(scoring.read_table(table))
+
+
+def _check(folder: Path, competition: Competition, data: Path, hidden: Path) -> None:
+    """Raises UserError when solution, test set and sample submission do not belong together."""
+    solution, sample = _table(folder / SOLUTION, hidden), _table(folder / "hidden" / SAMPLE, hidden)
+    shown = _table(folder / "visible" / SAMPLE, data)
+    columns = [str(name) for name in solution.columns]
+    if len(columns) != 3 or columns[-1] != scoring.USAGE:
+        expected = f"an id column, one label column and '{scoring.USAGE}'"
+        raise UserError(
+            "wrong columns of the solution", file=hidden, found=f"{SOLUTION}: {', '.join(columns)}", expected=expected
+        )
+    usages = sorted(set(solution[scoring.USAGE]) - {scoring.PUBLIC, scoring.PRIVATE, scoring.IGNORED})
+    if usages:
+        raise UserError("wrong Usage in the solution", file=hidden, found=usages[0], expected="Public, Private or Ignored")
+    if list(shown.columns) != list(sample.columns):
+        found = f"{', '.join(map(str, shown.columns))} and {', '.join(map(str, sample.columns))}"
+        raise UserError("the visible and the hidden sample_submission.csv have different columns", file=hidden, found=found)
+    key = columns[0]
+    if sample.columns[0] != key:
+        raise UserError(
+            "the id columns differ", file=hidden, found=f"{sample.columns[0]} in {SAMPLE}", expected=f"{key} as in {SOLUTION}"
+        )
+    tables = {SAMPLE: sample, TEST: _table(folder / "hidden" / TEST, hidden)}
+    for name, table in tables.items():
+        if key not in table.columns:
+            raise UserError(f"{name} lacks the id column", file=hidden, found=", ".join(map(str, table.columns)), expected=key)
+        _same_ids(name, table[key].tolist(), solution[key].tolist(), hidden)
+    _check_metric(folder, competition, hidden)
+
+
+def _same_ids(name: str, ids: list[str], truth: list[str], file: Path) -> None:
+    if len(set(truth)) != len(truth):
+        raise UserError("an id occurs more than once in the solution", file=file)
+    if sorted(ids) != sorted(truth):
+        odd = sorted(set(ids) ^ set(truth))
+        found = f"{len(ids)} rows in {name}, {len(truth)} in {SOLUTION}" + (f"; '{odd[0]}' is only in one of them" if odd else "")
+        raise UserError(
+            f"the ids of the solution are not those of the hidden {name}", file=file, found=found, expected="the same ids"
+        )
+
+
+def _check_metric(folder: Path, competition: Competition, hidden: Path) -> None:
+    """The sample submission must be scorable, or nothing would be."""
+    sample, solution = folder / "hidden" / SAMPLE, folder / SOLUTION
+    names, truth = [str(name) for name in _table(sample, hidden).columns[1:]], _table(solution, hidden)
+    labels = set(truth[truth.columns[1]])
+    if len(names) > 1 and not labels <= set(names):
+        odd = min(labels - set(names))
+        raise UserError(
+            "a label of the solution is no column of sample_submission.csv", file=hidden, found=odd, expected=", ".join(names)
+        )
+    try:
+        scoring.score(sample, solution, sample, competition.metric)
+    except scoring.Rejected as error:
+        what = f"the sample submission cannot be scored with the metric '{competition.metric}'"
+        raise UserError(what, file=hidden, found=error.reason, remedy="choose another metric or mend the hidden data") from None
+
+
+def _table(path: Path, source: Path) -> Any:
+    try:
+        return scoring.read_table(path)
+    except scoring.Rejected as error:
+        raise UserError("a table cannot be read", file=source, found=error.reason) from None

@@ -1,0 +1,157 @@
+"""Whatever is killed, stalls or runs late: a valid submission, each sample on one declared prefix."""
+
+import signal
+import sys
+import textwrap
+
+import pytest
+
+import kkb_runtime
+
+from .tree import Tree
+
+UNITS = [(0, 0, "identity"), (0, 1, "identity"), (1, 0, "identity")]
+
+
+def hooks(tree, source):
+    """A hooks.py whose load reads the image itself, after `source` had its way with the sample."""
+    path = tree.root / "hooks.py"
+    head = """
+    import os, signal, time
+    from pathlib import Path
+    import numpy as np
+    from PIL import Image
+
+    def load(row, mounts):
+        name = row["image_id"]
+    """
+    tail = '    return {"image": np.asarray(Image.open(mounts.competition / "test_images" / f"{name}.png"))[None]}\n'
+    path.write_text(textwrap.dedent(head) + textwrap.indent(textwrap.dedent(source), "    ") + "\n" + tail)
+    return str(path)
+
+
+def prefixes(tree):
+    found = [tree.nearest_prefix(row, cells) for row, cells in enumerate(tree.answers().values())]
+    assert None not in found, "a sample's answer is no declared prefix"
+    assert list(tree.answers()) == tree.ids
+    return found
+
+
+CHAOS = """
+import os, random, signal, threading, time
+
+def chaos(seed):
+    dice = random.Random(seed)
+    for _ in range(2):
+        time.sleep(dice.uniform(0.3, 1.5))
+        for task in os.listdir("/proc/self/task"):
+            children = open(f"/proc/self/task/{task}/children").read().split()
+            if children:
+                os.kill(int(dice.choice(children)), signal.SIGKILL)
+                break
+
+threading.Thread(target=chaos, args=(SEED,), daemon=True).start()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_workers_cost_chunks_at_most(kaggle, wheel, seed):
+    tree = Tree(kaggle, samples=40, units=UNITS)
+    slow = hooks(tree, "time.sleep(0.02)")
+    source = tree.notebook(tree.with_runtime(wheel), hooks=slow)
+    process = tree.start(CHAOS.replace("SEED", str(seed)) + source)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert min(prefixes(tree)) >= 1
+    assert any("died" in event for event in tree.record()["events"]), output
+
+
+def test_a_sample_that_kills_its_worker_is_found_and_the_others_get_everything(kaggle):
+    tree = Tree(kaggle, samples=20, units=UNITS, batch=2)
+    poison = hooks(tree, 'if name == "013":\n    os.kill(os.getpid(), signal.SIGKILL)')
+    result = kkb_runtime.run(tree.plan, tree.datasets, hooks=poison)
+    assert prefixes(tree) == [0 if name == "013" else 3 for name in tree.ids]
+    assert "sample 13 skipped at unit 1" in result.run["skipped"][0]
+
+
+def test_a_sample_that_never_ends_is_killed_and_the_others_get_everything(kaggle):
+    tree = Tree(kaggle, samples=6, units=UNITS[:2], batch=1)
+    stuck = hooks(tree, 'if name == "003":\n    time.sleep(1000)')
+    result = kkb_runtime.run(tree.plan, tree.datasets, hooks=stuck, settings={"stall_s": 1.0})
+    assert prefixes(tree) == [0 if name == "003" else 2 for name in tree.ids]
+    assert any("did not answer within" in event for event in result.run["events"])
+
+
+def test_a_sample_that_fails_from_the_second_unit_on_keeps_the_first(kaggle):
+    tree = Tree(kaggle, samples=6, units=UNITS)
+    mark = tree.root / "seen"
+    late = hooks(
+        tree,
+        f"""
+        if name == "002":
+            seen = Path({str(mark)!r})
+            if seen.exists():
+                raise ValueError("second time")
+            seen.touch()
+        """,
+    )
+    result = kkb_runtime.run(tree.plan, tree.datasets, hooks=late)
+    assert prefixes(tree) == [1 if name == "002" else 3 for name in tree.ids]
+    assert result.run["bad_samples"]["first"] == [{"id": "002", "cause": "unit 2: hooks.load: ValueError: second time"}]
+
+
+@pytest.mark.parametrize("limit", [5.0, pytest.param(4.0, marks=pytest.mark.slow), pytest.param(11.0, marks=pytest.mark.slow)])
+def test_an_early_deadline_leaves_each_sample_on_one_declared_prefix(kaggle, limit):
+    tree = Tree(kaggle, samples=60, units=UNITS, limit=limit, seconds=0.15)
+    result = kkb_runtime.run(tree.plan, tree.datasets, hooks=hooks(tree, "time.sleep(0.15)"), settings={"workers": 2})
+    found = prefixes(tree)
+    assert max(found) >= 1
+    assert min(found) < 3, "180 samples of 0.15 s by 2 workers cannot fit"
+    assert max(found) == 1 or min(found) == 1, "a sample got a second unit before another had its first"
+    assert result.run["clock"]["left_s"] > 0
+    assert result.run["dropped"]
+
+
+def test_no_time_at_all_raises(kaggle):
+    tree = Tree(kaggle, samples=4, units=UNITS, limit=0.01)
+    with pytest.raises(RuntimeError, match="the time was over"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+    assert not tree.submission.exists()
+
+
+def test_workers_that_cannot_start_are_given_up(kaggle, monkeypatch):
+    tree = Tree(kaggle, samples=4)
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    with pytest.raises(RuntimeError, match=r"worker 0 died.*retired after 2 lives"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+
+
+def test_a_killed_supervisor_leaves_the_last_finalised_submission_and_no_workers(kaggle, wheel):
+    tree = Tree(kaggle, samples=20, units=UNITS)
+    stuck = hooks(tree, f'open({str(kaggle / "pids")!r}, "a").write(f"{{os.getpid()}}\\n")\ntime.sleep(0.05 if len(open({str(kaggle / "pids")!r}).readlines()) <= 20 else 1000)')
+    process = tree.start(tree.notebook(tree.with_runtime(wheel), hooks=stuck))
+    for line in process.stdout:
+        if "1.00 of 3 units" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+    assert prefixes(tree) == [1] * 20
+    workers = {int(pid) for pid in (kaggle / "pids").read_text().split()}
+    assert not [pid for pid in workers if alive(pid)]
+
+
+def alive(pid):
+    """Whether the process still runs; a moment is given to the kernel to tell it of its parent's death."""
+    import time
+    from pathlib import Path
+
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,149 @@
+"""Whatever the file, uint8 (height, width, 3); whatever fails, the file and the cause."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kkb_runtime import inputs
+from kkb_runtime.contract import Input
+
+LIBRARIES = ["pil", pytest.param("cv2", marks=pytest.mark.filterwarnings("ignore"))]
+SAME = Input(height=6, width=9)
+
+
+def need(library):
+    if library == "cv2":
+        pytest.importorskip("cv2")
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_colours(tmp_path, picture, library):
+    need(library)
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    read = {color: inputs.read(tmp_path / "x.png", Input(6, 9, library=library, color=color)) for color in inputs.COLORS}
+    np.testing.assert_array_equal(read["rgb"], picture)
+    np.testing.assert_array_equal(read["bgr"], picture[:, :, ::-1])
+    assert (read["gray"][:, :, :1] == read["gray"]).all()
+    assert np.abs(read["gray"][:, :, 0] - picture @ [0.299, 0.587, 0.114]).max() <= 1
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_mode_becomes_three_channels_of_eight_bits(tmp_path, picture, library):
+    need(library)
+    gray = picture[:, :, 0]
+    wide = gray.astype(np.uint16) * 256 + 77
+    opaque = np.dstack([picture, np.full((6, 9), 128, np.uint8)])
+    cases = {
+        "gray.png": (Image.fromarray(gray), gray),
+        "wide.png": (Image.fromarray(wide), gray),
+        "wide.tif": (Image.fromarray(wide), gray),
+        "alpha.png": (Image.fromarray(opaque), picture),
+        "bit.png": (Image.fromarray(gray > 127), np.where(gray > 127, 255, 0)),
+    }
+    for name, (image, expected) in cases.items():
+        image.save(tmp_path / name)
+        expected = expected if expected.ndim == 3 else np.repeat(expected[:, :, None], 3, axis=2)
+        np.testing.assert_array_equal(inputs.read(tmp_path / name, Input(6, 9, library=library)), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_palette_and_cmyk(tmp_path, library):
+    need(library)
+    flat = np.full((6, 9, 3), (200, 40, 90), np.uint8)
+    Image.fromarray(flat).quantize(4).save(tmp_path / "p.png")
+    Image.fromarray(flat).convert("CMYK").save(tmp_path / "c.jpg", quality=100)
+    for name in ("p.png", "c.jpg"):
+        read = inputs.read(tmp_path / name, Input(6, 9, library=library)).astype(int)
+        assert np.abs(read - flat).max() <= 12, name
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("interpolation", inputs.INTERPOLATIONS)
+def test_resizing(tmp_path, library, interpolation):
+    """A wide picture, left half black and right half white, into a square."""
+    need(library)
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 40:] = 255
+    Image.fromarray(wide).save(tmp_path / "x.png")
+    read = {r: inputs.read(tmp_path / "x.png", Input(20, 20, r, interpolation, library)) for r in inputs.RESIZES}
+    assert all(array.shape == (20, 20, 3) and array.dtype == np.uint8 and array.flags.c_contiguous for array in read.values())
+    for kind in ("squash", "crop"):
+        assert read[kind][:, :9].max() < 40, kind
+        assert read[kind][:, 11:].min() > 215, kind
+    box = read["letterbox"]
+    assert box[:5].max() == box[15:].max() == 0
+    assert box[5:15, 11:].min() > 215
+
+
+def test_same_size_is_not_touched(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    for resize in inputs.RESIZES:
+        np.testing.assert_array_equal(inputs.read(tmp_path / "x.png", Input(6, 9, resize, "bicubic")), picture)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_failures_name_the_file_and_leave_the_others_alone(tmp_path, picture, library):
+    need(library)
+    Image.fromarray(picture).save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 3])
+    (tmp_path / "empty.png").write_bytes(b"")
+    names = ["good.png", "cut.png", "empty.png", "none.png", "good.png"]
+    for threads in (1, 3):
+        images, failures = inputs.decode_many([tmp_path / name for name in names], Input(6, 9, library=library), threads)
+        np.testing.assert_array_equal(images[0], picture)
+        np.testing.assert_array_equal(images[4], picture)
+        failed = [index for index, _ in failures]
+        # cv2 fills up what is missing of a cut file; PIL refuses it.
+        assert failed == [1, 2, 3] if library == "pil" else failed in ([2, 3], [1, 2, 3])
+        assert all(names[index] in cause for index, cause in failures)
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.fromarray(np.zeros((6, 9), np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(inputs.ImageError, match="floating-point"):
+        inputs.read(tmp_path / "x.tif", SAME)
+
+
+def test_an_unknown_word_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown resize 'fit'; known are squash, crop, letterbox"):
+        inputs.read(tmp_path / "x.png", Input(6, 9, "fit"))
+
+
+def test_rows_are_verbatim(tmp_path):
+    (tmp_path / "t.csv").write_text('\ufeffid,n,s\n007,1.50,NA\n1e5, x,\n"a,b",3,"q""q"\n', "utf-8")
+    frame = inputs.rows(tmp_path / "t.csv", "id")
+    assert frame.to_numpy().tolist() == [["007", "1.50", "NA"], ["1e5", " x", ""], ["a,b", "3", 'q"q']]
+
+
+def test_rows_without_rows(tmp_path):
+    (tmp_path / "t.csv").write_text("id,x\n")
+    assert inputs.rows(tmp_path / "t.csv", "id").shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "missing table"),
+        ("", "not a readable CSV"),
+        ("a,b\n1,2\n", "has no column 'id'; found a, b"),
+        ("id\n1\n2\n1\n", "id '1' is there more than once"),
+        ("id,x\n1,2\n,3\n", "row 2 has an empty id"),
+    ],
+)
+def test_broken_tables(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(inputs.TableError, match=message):
+        inputs.rows(tmp_path / "t.csv", "id")
+
+
+def test_image_path():
+    assert inputs.image_path("a/{patient}/{id}.jpg", {"patient": "007", "id": "x"}) == "a/007/x.jpg"
+    with pytest.raises(inputs.TableError, match="needs column 'name'; found id"):
+        inputs.image_path("{name}.jpg", {"id": "x"})

@@ -1,0 +1,136 @@
+"""A competition is taken whole or not at all, and its solution stays out of both mounts."""
+
+import shutil
+
+import pytest
+
+from builder.errors import UserError
+from builder.standin import control
+from builder.standin.home import Home, files_below
+from tests.standin.conftest import write_competition, write_table
+
+
+@pytest.fixture
+def parts(tmp_path):
+    return write_competition(tmp_path / "competition")
+
+
+def add(tmp_path, parts, **changes):
+    values = {"data": parts[0], "hidden": parts[1], "metric": "accuracy", **changes}
+    return control.add_competition(tmp_path / "home", "tiny-comp", **values)
+
+
+def names(folder):
+    return [path.as_posix() for path in files_below(folder)]
+
+
+def test_the_mounts_hold_what_they_should(tmp_path, parts):
+    (parts[0] / "train_images").mkdir()
+    (parts[0] / "train_images/1.png").write_bytes(b"1")
+    (parts[1] / "test_images").mkdir()
+    (parts[1] / "test_images/100.png").write_bytes(b"100")
+    assert add(tmp_path, parts)["rows"] == 10
+    home = Home((tmp_path / "home").resolve())
+    assert names(home.visible("tiny-comp")) == ["sample_submission.csv", "test.csv", "train.csv", "train_images/1.png"]
+    expected = ["sample_submission.csv", "test.csv", "test_images/100.png", "train.csv", "train_images/1.png"]
+    assert names(home.hidden("tiny-comp")) == expected
+    assert (home.hidden("tiny-comp") / "test.csv").read_text() == (parts[1] / "test.csv").read_text()
+    assert (home.visible("tiny-comp") / "test.csv").read_text() == (parts[0] / "test.csv").read_text()
+    # What both share lies on the disk once.
+    assert (home.hidden("tiny-comp") / "train.csv").samefile(home.visible("tiny-comp") / "train.csv")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_zips_are_taken_like_folders(tmp_path, parts, wrapped):
+    root = "." if not wrapped else None
+    archives = []
+    for part in parts:
+        base = part if not wrapped else part.parent
+        archives.append(shutil.make_archive(str(tmp_path / part.name), "zip", base, root or part.name))
+    assert add(tmp_path, archives_as_paths(archives))["rows"] == 10
+
+
+def archives_as_paths(archives):
+    from pathlib import Path
+
+    return tuple(Path(name) for name in archives)
+
+
+def test_adding_the_same_again_changes_nothing_and_other_data_replaces_it(tmp_path, parts):
+    assert add(tmp_path, parts)["changed"]
+    assert not add(tmp_path, parts)["changed"]
+    assert add(tmp_path, parts, daily=7)["changed"]
+    write_competition(parts[0].parent, hidden_rows=20)
+    again = add(tmp_path, parts, daily=7)
+    assert (again["changed"], again["rows"]) == (True, 20)
+    assert len(control.status(tmp_path / "home")["competitions"]) == 1
+
+
+def without(name):
+    return lambda data, hidden: (hidden / name).unlink()
+
+
+def solution(header, rows):
+    return lambda data, hidden: write_table(hidden / "solution.csv", header, rows)
+
+
+GOOD = [(100 + n, n % 2, "Public" if n < 5 else "Private") for n in range(10)]
+FAULTS = {
+    "no solution": (without("solution.csv"), "solution.csv"),
+    "no hidden test": (without("test.csv"), "test.csv"),
+    "no hidden sample": (without("sample_submission.csv"), "sample_submission.csv"),
+    "no visible sample": (lambda data, hidden: (data / "sample_submission.csv").unlink(), "sample_submission.csv"),
+    "solution among the visible": (lambda data, hidden: shutil.copy(hidden / "solution.csv", data / "solution.csv"), "solution.csv"),
+    "an id too many": (solution(("id", "label", "Usage"), [*GOOD, (999, 0, "Public")]), "999"),
+    "an id too few": (solution(("id", "label", "Usage"), GOOD[:9]), "109"),
+    "an id twice": (solution(("id", "label", "Usage"), [*GOOD[:9], GOOD[0]]), "more than once"),
+    "no usage": (solution(("id", "label", "use"), GOOD), "Usage"),
+    "wrong usage": (solution(("id", "label", "Usage"), [(key, label, "Open") for key, label, _ in GOOD]), "Open"),
+    "no label": (solution(("id", "Usage"), [(key, usage) for key, _, usage in GOOD]), "label"),
+    "another id column": (solution(("key", "label", "Usage"), GOOD), "key"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_does_not_fit_is_refused_by_name_and_leaves_nothing(tmp_path, parts, fault):
+    spoil, word = FAULTS[fault]
+    spoil(*parts)
+    with pytest.raises(UserError) as caught:
+        add(tmp_path, parts)
+    assert word in str(caught.value)
+    assert control.status(tmp_path / "home")["competitions"] == []
+    assert list((tmp_path / "home" / "competitions").glob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"metric": "accurcy"}, "accuracy"),
+        ({"machine": "gpu9"}, "machine"),
+        ({"limit_s": 0}, "limit"),
+        ({"daily": 0}, "limit"),
+        ({"submission_file": "out/submission.csv"}, "submission file"),
+        ({"data": "nowhere.zip"}, "nowhere.zip"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(tmp_path, parts, changes, word):
+    if "data" in changes:
+        changes["data"] = tmp_path / changes["data"]
+    with pytest.raises(UserError) as caught:
+        add(tmp_path, parts, **changes)
+    assert word in str(caught.value)
+
+
+def test_a_broken_zip_is_refused(tmp_path, parts):
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        add(tmp_path, parts, data=tmp_path / "broken.zip")
+
+
+def test_a_label_without_a_column_is_refused(tmp_path, parts):
+    header = ("id", "zero", "two")
+    write_table(parts[0] / "sample_submission.csv", header, [(100, 0.5, 0.5)])
+    write_table(parts[1] / "sample_submission.csv", header, [(100 + n, 0.5, 0.5) for n in range(10)])
+    write_table(parts[1] / "solution.csv", ("id", "label", "Usage"), [(100 + n, "one", "Public") for n in range(10)])
+    with pytest.raises(UserError, match="no column"):
+        add(tmp_path, parts)
