@@ -1,13 +1,14 @@
 """A competition's files as they were downloaded: what they say about ids, targets, images and the submission's form.
 
-Reads; never writes and never guesses silently: what is proposed is shown to a person, and what contradicts kernel.toml is refused.
+Reads; never writes, and never guesses silently: a person is shown what is proposed, and what contradicts kernel.toml is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError, did_you_mean
 
@@ -83,6 +84,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def train_rows(config: Config, root: Path) -> Rows:
     """The training rows that kernel.toml describes. Raises UserError for ids that repeat and rows whose image is missing."""
+    import numpy as np
+
     data, path = config.data, root / config.data.train
     table = read_table(path)
     for key, column in (("data.id", data.id), ("data.target", data.target)):
@@ -101,20 +104,26 @@ def train_rows(config: Config, root: Path) -> Rows:
         raise UserError(f"{len(repeated)} ids stand twice", file=path, found=repeated.iloc[0], remedy="remove the duplicates")
     classes = class_order(table[data.target])
     if len(classes) < 2:
-        raise UserError("data.target has fewer than two classes", file=path, found=classes, remedy="check data.target in kernel.toml")
-    codes = table[data.target].map({label: code for code, label in enumerate(classes)}).to_numpy("int64")
+        raise UserError(
+            "data.target has fewer than two classes", file=path, found=classes, remedy="check data.target in kernel.toml"
+        )
+    number = {label: code for code, label in enumerate(classes)}
+    codes = np.array([number[label] for label in table[data.target]], dtype=np.int64)
     paths = tuple(root / image_name(data.image, row) for row in table.to_dict("records"))
     _refuse_missing(paths, tuple(table[data.id]), path)
     return Rows(tuple(table[data.id]), codes, classes, paths)
 
 
-def image_name(pattern: str, row: dict[str, str]) -> str:
+def image_name(pattern: str, row: Mapping[Any, Any]) -> str:
     """The relative path that `pattern` (`train_images/{id}.jpg`) gives for a row of a table."""
     try:
         return pattern.format_map(row)
     except (KeyError, ValueError, IndexError) as error:
         raise UserError(
-            "the image pattern does not fit the table", found=f"{pattern} ({error})", expected=", ".join(row), remedy="mend data.image"
+            "the image pattern does not fit the table",
+            found=f"{pattern} ({error})",
+            expected=", ".join(map(str, row)),
+            remedy="mend data.image",
         ) from None
 
 
@@ -189,7 +198,7 @@ def _propose_target(train: pd.DataFrame, test: pd.DataFrame, sample: pd.DataFram
 
 def _propose_pattern(root: Path, table: pd.DataFrame, identity: str, *, avoid: str) -> tuple[str, list[Path]]:
     """The pattern under which the images of the first rows lie, and those images."""
-    folders = [folder for folder in (root, *sorted(p for p in root.glob("*") if p.is_dir()), *sorted(root.glob("*/*/"))) if folder.is_dir()]
+    folders = [root, *(path for depth in ("*", "*/*") for path in sorted(root.glob(depth)) if path.is_dir())]
     folders.sort(key=lambda folder: avoid in folder.relative_to(root).as_posix().lower())
     columns = [identity, *(str(column) for column in table.columns if column != identity)]
     for folder in folders:
@@ -202,7 +211,7 @@ def _propose_pattern(root: Path, table: pd.DataFrame, identity: str, *, avoid: s
     raise UserError(
         "no folder holds an image for each of the first rows",
         file=root,
-        found=f"folders {', '.join(folder.name for folder in folders[:10])}; first id {table[identity].iloc[0] if len(table) else 'none'}",
+        found=f"folders {', '.join(folder.name for folder in folders[:10])}",
         expected=f"files named after '{identity}' with one of {' '.join(IMAGE_SUFFIXES)}",
         remedy="set data.image and data.test_image in kernel.toml",
     )
@@ -219,12 +228,16 @@ def _median_size(paths: list[Path]) -> tuple[int, int]:
             with Image.open(path) as image:
                 sizes.append(image.size)
         except (OSError, UnidentifiedImageError) as error:
-            raise UserError("not a readable image", file=path, found=error, remedy="download the competition's files again") from None
+            raise UserError(
+                "not a readable image", file=path, found=error, remedy="download the competition's files again"
+            ) from None
     return int(median(w for w, _ in sizes)), int(median(h for _, h in sizes))
 
 
 def _refuse_missing(paths: tuple[Path, ...], ids: tuple[str, ...], table: Path) -> None:
-    present = {folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set() for folder in {p.parent for p in paths}}
+    present = {
+        folder: {entry.name for entry in folder.iterdir()} if folder.is_dir() else set() for folder in {p.parent for p in paths}
+    }
     missing = [(identity, path) for identity, path in zip(ids, paths, strict=True) if path.name not in present[path.parent]]
     if missing:
         identity, path = missing[0]

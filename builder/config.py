@@ -99,7 +99,7 @@ class CrossValidation(Section):
 
 
 class Input(Section):
-    """`[model.input]`: how an image becomes the array that the model takes. Left out: the model's own data config in timm."""
+    """`[model.input]`: how an image becomes the array that a model takes. Left out: the model's own data config in timm."""
 
     size: int | None = Field(default=None, ge=8, le=4096)
     resize: Literal["squash", "crop", "letterbox"] = "squash"
@@ -123,7 +123,9 @@ class Model(Section):
     @classmethod
     def _speakable(cls, name: str) -> str:
         if not NAME_RULE.fullmatch(name) or len(name) > 30:
-            raise ValueError(f"found {name!r}, expected lower-case letters, digits and dashes, at most 30 (it becomes part of a dataset's slug)")
+            raise ValueError(
+                f"found {name!r}, expected at most 30 lower-case letters, digits and dashes (it becomes part of a slug)"
+            )
         return name
 
     @field_validator("backbone")
@@ -236,7 +238,11 @@ def _check_names(path: Path, config: Config) -> None:
     ):
         if value not in known:
             raise ConfigError(
-                f"'{key}' is not known", file=path, found=repr(value), expected=", ".join(known), remedy=did_you_mean(value, known)
+                f"'{key}' is not known",
+                file=path,
+                found=repr(value),
+                expected=", ".join(known),
+                remedy=did_you_mean(value, known),
             )
 
 
@@ -257,7 +263,9 @@ def _explained(path: Path, error: ValidationError) -> ConfigError:
     if message.startswith("found "):
         found, _, expected = message.removeprefix("found ").partition(", expected ")
         return ConfigError(f"wrong value of '{key}'", file=path, found=found, expected=expected, remedy="change the value")
-    return ConfigError(f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value")
+    return ConfigError(
+        f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value"
+    )
 
 
 def _section(where: list[str]) -> type[Section]:

@@ -83,7 +83,10 @@ def _write(data: Path, hidden: Path) -> None:
         for index in rows:
             pixels = (digits.images[index] * (255 / 16)).astype(np.uint8)
             Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{ids[index]}.png")
-    table = lambda rows, **columns: pd.DataFrame({"image_id": [ids[i] for i in rows], **columns})  # noqa: E731
+
+    def table(rows: list[int], **columns: object) -> pd.DataFrame:
+        return pd.DataFrame({"image_id": [ids[i] for i in rows], **columns})
+
     table(train, label=[int(digits.target[i]) for i in train]).to_csv(data / "train.csv", index=False)
     for folder, rows in ((data, visible), (hidden, hidden_rows)):
         table(rows).to_csv(folder / "test.csv", index=False)

@@ -1,4 +1,4 @@
-"""All images of a competition, decoded once with the travelling runtime's own preprocessing, kept as a file that is mapped, not read.
+"""All images of a competition, decoded once, with the travelling runtime's own preprocessing, into a file that is mapped.
 
 Training and export look at the same array, which is what the notebook will make of the same files.
 """
@@ -31,7 +31,7 @@ def fingerprint(paths: Sequence[Path], root: Path) -> str:
 
 
 def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, report: Report = silent) -> NDArray[np.uint8]:
-    """uint8 (len(paths), height, width, 3), mapped from `cache`. Raises UserError that names the first image that can't be read."""
+    """uint8 (len(paths), height, width, 3), mapped from `cache`. Raises UserError that names the first unreadable image."""
     import numpy as np
 
     from builder.runtime.inputs import ImageError, read
@@ -39,7 +39,9 @@ def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, rep
     file = cache / "images" / f"{short(digest_of([fingerprint(paths, root), shape.key]))}.npy"
     if not file.is_file():
         with replacing(file) as temporary:
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(paths), shape.height, shape.width, 3))
+            array = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.uint8, shape=(len(paths), shape.height, shape.width, 3)
+            )
 
             def fill(index: int) -> None:
                 array[index] = read(paths[index], shape)
@@ -51,7 +53,9 @@ def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, rep
                             report(done, len(paths), "decoding images")
                 except ImageError as error:
                     pool.shutdown(wait=True, cancel_futures=True)
-                    raise UserError("a training image cannot be read", found=error, remedy="mend or remove the image and its row") from None
+                    raise UserError(
+                        "a training image cannot be read", found=error, remedy="mend or remove the image and its row"
+                    ) from None
             array.flush()
             del array
     return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]

@@ -93,7 +93,5 @@ METRICS = {
 def get(name: str) -> Metric:
     """The metric called `name`. Raises UserError, with the nearest name, when there is none."""
     if name not in METRICS:
-        raise UserError(
-            f"unknown metric '{name}'", expected=", ".join(sorted(METRICS)), remedy=did_you_mean(name, METRICS)
-        )
+        raise UserError(f"unknown metric '{name}'", expected=", ".join(sorted(METRICS)), remedy=did_you_mean(name, METRICS))
     return METRICS[name]

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 PREDICT_BATCH = 256
 
 
-def create(backbone: str, arguments: dict[str, Any], classes: int, *, pretrained: bool, image_size: tuple[int, int] | None) -> Any:
+def create(
+    backbone: str, arguments: dict[str, Any], classes: int, *, pretrained: bool, image_size: tuple[int, int] | None
+) -> Any:
     """A timm backbone with `classes` outputs. Raises ConfigError, with the nearest architecture, when timm has none of that name.
 
     Args:
@@ -43,7 +45,9 @@ def create(backbone: str, arguments: dict[str, Any], classes: int, *, pretrained
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     except TypeError as error:
-        raise ConfigError(f"{name} does not take these arguments", found=arguments, expected=error, remedy="mend model.arguments") from None
+        raise ConfigError(
+            f"{name} does not take these arguments", found=arguments, expected=error, remedy="mend model.arguments"
+        ) from None
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -59,7 +63,8 @@ def _is_sized(name: str) -> bool:
     """True for architectures that must be told their image size (transformers with position embeddings)."""
     import timm
 
-    return bool(timm.get_pretrained_cfg(name) and timm.get_pretrained_cfg(name).fixed_input_size)
+    own = timm.get_pretrained_cfg(name)
+    return bool(own and own.fixed_input_size)
 
 
 def data_config(backbone: str) -> dict[str, Any]:
@@ -69,15 +74,23 @@ def data_config(backbone: str) -> dict[str, Any]:
     name = backbone.removeprefix("timm/")
     found = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if found is None:
-        return {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
+        return {
+            "input_size": (3, 224, 224),
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "interpolation": "bilinear",
+        }
     return {"input_size": found.input_size, "mean": found.mean, "std": found.std, "interpolation": found.interpolation}
 
 
 def portable(backbone: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.nn.Module:
-    """`backbone` behind its pixel arithmetic: uint8 (n, h, w, 3) -> float32 logits (n, classes). Mean and std are on a 0..1 scale."""
+    """`backbone` behind its pixel arithmetic: uint8 (n, h, w, 3) -> float logits (n, classes). `mean`, `std`: on a 0..1 scale."""
     import torch
 
     class Portable(torch.nn.Module):
+        scale: torch.Tensor
+        shift: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.backbone = backbone
@@ -98,8 +111,10 @@ def load_weights(module: torch.nn.Module, checkpoint: Path) -> None:
     try:
         state = load_file(str(checkpoint))
     except (OSError, ValueError) as error:
-        raise UserError("the checkpoint cannot be read", file=checkpoint, found=error, remedy="train or adopt this version again") from None
-    missing, surplus = module.backbone.load_state_dict(state, strict=False)  # type: ignore[operator, union-attr]
+        raise UserError(
+            "the checkpoint cannot be read", file=checkpoint, found=error, remedy="train or adopt this version again"
+        ) from None
+    missing, surplus = module.backbone.load_state_dict(state, strict=False)  # type: ignore[union-attr]
     if missing or surplus:
         raise UserError(
             "the checkpoint does not fit the architecture",

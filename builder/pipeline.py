@@ -1,7 +1,6 @@
-"""The road from data to score: each stage once, in order, skipped when nothing it depends on has changed.
+"""The road from data to a rehearsed notebook: each stage once, in order, skipped when nothing it depends on has changed.
 
-Stages know only records on disk; this module hands each one what the stage before it wrote. The command line calls these
-functions one by one (`kkb train`, `kkb export`, ...) or all of them (`kkb ship`).
+Stages know only records on disk; this module hands each one what the stage before it wrote. `delivery.py` goes on to the score.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import config as configs
 from builder import machines
-from builder.errors import GateError, RunError, UserError
+from builder.errors import UserError
 from builder.ledger.store import Ledger
 from builder.progress import Report, silent
 from builder.workspace import Workspace, digest_of, read_json, write_json
@@ -25,14 +24,8 @@ if TYPE_CHECKING:
     from builder.export.record import Export
     from builder.plan.stage import Planned
     from builder.rehearse.stage import Rehearsal
-    from builder.remote.client import Client
-    from builder.remote.pushing import Pushed
-    from builder.remote.submissions import Scored
     from builder.render.stage import Rendered
     from builder.train.record import Version
-
-SUBMISSION_WAIT_S = 12 * 3600.0
-QUEUE_S = 6 * 3600.0  # a run may wait for a machine before its own clock starts
 
 
 @dataclass
@@ -126,7 +119,9 @@ def current_exports(kernel: Kernel) -> dict[str, Export]:
     for number in versions_of(config, weights):
         export = stage.current(config, record.load(weights / number))
         if export is None:
-            raise UserError(f"{number} is not exported as kernel.toml asks", file=weights / number, remedy=f"kkb export {kernel.name}")
+            raise UserError(
+                f"{number} is not exported as kernel.toml asks", file=weights / number, remedy=f"kkb export {kernel.name}"
+            )
         found[number] = export
     return found
 
@@ -157,7 +152,13 @@ def bundle(kernel: Kernel, owner: str) -> list[Bundled]:
     started = time.perf_counter()
     made = stage.write(datasets(kernel), kernel.workspace, owner, kernel.config.bundle)
     fresh = any(one.changed for one in made)
-    kernel.done("bundle", started, fresh=fresh, digest=digest_of([one.digest for one in made]), record={"datasets": [o.record() for o in made]})
+    kernel.done(
+        "bundle",
+        started,
+        fresh=fresh,
+        digest=digest_of([one.digest for one in made]),
+        record={"datasets": [o.record() for o in made]},
+    )
     return made
 
 
@@ -172,7 +173,9 @@ def render(kernel: Kernel, owner: str, *, check: bool = False) -> Rendered:
         rendered.check(kernel.folder)
         return rendered
     stale = rendered.write(kernel.folder)
-    kernel.done("render", started, fresh=bool(stale), digest=rendered.digest, record={"digest": rendered.digest, "written": stale})
+    kernel.done(
+        "render", started, fresh=bool(stale), digest=rendered.digest, record={"digest": rendered.digest, "written": stale}
+    )
     return rendered
 
 
@@ -191,9 +194,10 @@ def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None =
         return rehearsing.load(folder)
     made = load(kernel.folder)
     machine = machines.load(config.competition.machine)
-    owner = _owner_in(kernel)
+    owner = owner_in(kernel)
     mounts = {
-        rehearsing.mount(machine, "datasets", owner, dataset.slug): _folder_of(kernel, dataset.slug) for dataset in datasets(kernel)
+        rehearsing.mount(machine, "datasets", owner, dataset.slug): folder_of(kernel, dataset.slug)
+        for dataset in datasets(kernel)
     }
     staged = rehearsing.Stage(config, kernel.folder / NOTEBOOK, mounts, machine, folder)
     (folder / "key.json").unlink(missing_ok=True)
@@ -204,14 +208,14 @@ def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None =
     return rehearsal
 
 
-def _folder_of(kernel: Kernel, slug: str) -> Path:
+def folder_of(kernel: Kernel, slug: str) -> Path:
     folder = kernel.workspace.datasets / slug
     if not folder.is_dir():
         raise UserError("a dataset folder is missing", file=folder, remedy=f"kkb bundle {kernel.name}")
     return folder
 
 
-def _owner_in(kernel: Kernel) -> str:
+def owner_in(kernel: Kernel) -> str:
     from builder.render.stage import METADATA
 
     metadata = read_json(kernel.folder / METADATA, remedy=f"kkb render {kernel.name}")
@@ -230,178 +234,3 @@ def _fold_of(kernel: Kernel, made: Any) -> dict[str, int]:
         mine = honest_folds(ids, folds.tolist(), answered)
         agreed = mine if agreed is None else {key: fold for key, fold in agreed.items() if mine.get(key) == fold}
     return agreed or {}
-
-
-def server_of(client: Client) -> str:
-    """What the ledger calls the server that `client` talks to."""
-    return "kaggle.com" if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
-
-
-def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None, again: bool = False) -> Pushed:
-    """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. A version that is there is not saved again."""
-    from builder.remote import datasets as remote_datasets
-    from builder.remote import kernels
-    from builder.render.stage import digest_in
-
-    started = time.perf_counter()
-    digest = digest_in(kernel.folder)
-    slugs = []
-    for dataset in datasets(kernel):
-        uploaded = remote_datasets.ensure(client, _folder_of(kernel, dataset.slug), on_progress=kernel.report)
-        slugs.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
-    pushed = kernels.push(client, kernel.folder, digest=digest, again=again)
-    with Ledger(kernel.workspace.ledger) as ledger:
-        ledger.add_push(server_of(client), pushed.kernel, pushed.version, digest, [one["slug"] for one in slugs], cv)
-    record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "datasets": slugs}
-    if wait:
-        end = wait_for(kernel, client, pushed.kernel, pushed.version)
-        record["status"] = end
-    kernel.done("push", started, fresh=pushed.created, digest=digest, record=record)
-    return pushed
-
-
-def wait_for(kernel: Kernel, client: Client, handle: str, version: int) -> str:
-    """Wait for the end of a run. Raises RunError with the tail of its log when it failed."""
-    from builder.remote import kernels
-
-    limit = kernel.config.competition.limit
-    end = kernels.wait(client, handle, version, limit_s=limit + QUEUE_S, run_limit_s=limit + 900, on_progress=kernel.report)
-    if not end.ok:
-        tail = "".join(entry["data"] for entry in kernels.logs(client, handle, version))
-        error = kernels.failed(handle, version, end)
-        lines = "\n    ".join(tail.splitlines()[-25:])
-        raise RunError(error.what, found=f"{error.found or end.state}\n    {lines}", expected=error.expected, remedy=error.remedy)
-    return end.state
-
-
-def latest_push(kernel: Kernel, client: Client) -> tuple[str, int, str]:
-    """(`owner/slug`, version, digest) of the rendered notebook on the server: from the ledger, else asked there."""
-    from builder.remote import kernels
-    from builder.render.stage import digest_in
-
-    digest, handle = digest_in(kernel.folder), f"{_owner_in(kernel)}/{kernel.name}"
-    with Ledger(kernel.workspace.ledger) as ledger:
-        for row in ledger.pushes(server_of(client), handle):
-            if row["digest"] == digest:
-                return handle, int(row["version"]), digest
-    found = kernels.find(client, handle, digest)
-    if found is None:
-        raise UserError(f"this notebook of {handle} was not pushed", found="no version with its digest", remedy=f"kkb push {kernel.name} --wait")
-    return handle, found, digest
-
-
-def fetch_output(kernel: Kernel, client: Client) -> Path:
-    """Output and log of the pushed version, in `.kkb/runs/<name>/v<N>/`."""
-    from builder.remote import kernels
-
-    started = time.perf_counter()
-    handle, version, digest = latest_push(kernel, client)
-    into = kernel.workspace.runs(kernel.name) / f"v{version}"
-    done = into / f"{kernel.name}.log"
-    fresh = not done.is_file() or digest not in _signed(into)
-    if fresh:
-        kernels.output(client, handle, version, into, on_progress=kernel.report)
-        write_json(into / "kkb.json", {"digest": digest, "kernel": handle, "version": version})
-    kernel.done("output", started, fresh=fresh, digest=digest, record={"folder": str(into)})
-    return into
-
-
-def _signed(folder: Path) -> str:
-    path = folder / "kkb.json"
-    return path.read_text("utf-8") if path.is_file() else ""
-
-
-def submit(kernel: Kernel, client: Client, *, wait: bool, message: str = "", cv: float | None = None, again: bool = False) -> Scored:
-    """Submit the pushed version, once; with `wait`, until it is scored. A submission with this digest is not repeated."""
-    from builder.remote import submissions
-
-    started, config = time.perf_counter(), kernel.config.competition
-    handle, version, digest = latest_push(kernel, client)
-    server = server_of(client)
-    said = message or f"{kernel.name} version {version}" + (f", CV {cv:.5f}" if cv is not None else "")
-    made = submissions.submit(
-        client, competition=config.slug, kernel=handle, version=version, file=config.file, message=said, digest=digest, again=again
-    )
-    with Ledger(kernel.workspace.ledger) as ledger:
-        ledger.add_submission(server, config.slug, made.ref, handle, version, digest, cv)
-    scored = submissions.get(client, config.slug, made.ref)
-    if wait and (scored is None or not scored.over):
-        scored = submissions.wait(client, config.slug, made.ref, limit_s=SUBMISSION_WAIT_S, on_progress=kernel.report)
-    scored = scored or submissions.Scored(made.ref, made.status, None, None, "", said, config.file, None)
-    with Ledger(kernel.workspace.ledger) as ledger:
-        ledger.set_score(server, config.slug, scored.ref, scored.status, public=scored.public, private=scored.private, error=scored.error)
-    kernel.done("submit", started, fresh=made.created, digest=digest, record=scored.record())
-    return scored
-
-
-def refuse_unscored(scored: Scored) -> None:
-    """Raise RunError when a submission ended without a score."""
-    if scored.status == "ERROR":
-        raise RunError(
-            f"submission {scored.ref} failed",
-            found=scored.error or "no reason given: Kaggle shows no log of a hidden rerun",
-            expected="a score",
-            remedy="rehearse it: kkb rehearse NAME shows what the rerun would have said",
-        )
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """The end of the road: what `kkb ship` and `kkb demo` print."""
-
-    kernel: str
-    version: int
-    cv: float
-    rehearsed: float | None
-    score: float | None
-    label: str
-    seconds: dict[str, float]
-    fresh: dict[str, bool]
-    paths: dict[str, str]
-    plan: Planned
-
-    def record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        keys = ("kernel", "version", "cv", "rehearsed", "score", "label", "seconds", "fresh", "paths")
-        return {key: getattr(self, key) for key in keys}
-
-
-def ship(kernel: Kernel, client: Client) -> Shipped:
-    """Every stale stage from train to score. Raises the first error on the way; the stages before it stay done."""
-    from builder.remote.account import username
-
-    owner = username(client)
-    version = train(kernel, resume=True)
-    if version is None:
-        raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
-    export(kernel)
-    planned = plan(kernel)
-    bundle(kernel, owner)
-    rendered = render(kernel, owner)
-    rehearsal = rehearse(kernel, again=False)
-    if rehearsal.label != "Scored":
-        found = rehearsal.findings[0].message if rehearsal.findings else ""
-        raise GateError(
-            f"the rehearsal ended in '{rehearsal.label}', so nothing is pushed", found=found, file=rehearsal.folder, remedy=f"kkb rehearse {kernel.name}"
-        )
-    cv = float(planned.plan.expected["score"])
-    pushed = push(kernel, client, wait=True, cv=cv)
-    output = fetch_output(kernel, client)
-    scored = submit(kernel, client, wait=True, cv=cv)
-    refuse_unscored(scored)
-    show = kernel.workspace.show
-    paths = {
-        "kernel": show(kernel.folder),
-        "weights": show(version.folder),
-        "plan": show(planned.path),
-        "notebook": show(kernel.folder / "notebook.ipynb"),
-        "datasets": show(kernel.workspace.datasets),
-        "rehearsal": str(show(Path(rehearsal.folder))),
-        "output": show(output),
-        "log": show(output / f"{kernel.name}.log"),
-        "ledger": show(kernel.workspace.ledger),
-    }
-    return Shipped(
-        pushed.kernel, pushed.version, cv, rehearsal.score, scored.public, "Scored", kernel.seconds, kernel.fresh, paths, planned
-    )
-

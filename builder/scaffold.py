@@ -94,7 +94,12 @@ def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> s
     head = COMPETITION.format(name=name, slug=slug, task=task, machine=chosen.machine, machine_note=chosen.machine_note)
     data = OPEN.format(name=name) if proposal is None else FILLED.format(**_keys(proposal))
     rest = REST.format(
-        model=chosen.model, backbone=chosen.backbone, pretrained=chosen.pretrained, size=chosen.size, epochs=chosen.epochs, lr=chosen.lr
+        model=chosen.model,
+        backbone=chosen.backbone,
+        pretrained=chosen.pretrained,
+        size=chosen.size,
+        epochs=chosen.epochs,
+        lr=chosen.lr,
     )
     return head + data + rest
 
@@ -164,7 +169,7 @@ def init(folder: Path) -> list[Path]:
     made = []
     for name, text in {
         ".gitignore": GITIGNORE,
-        "kernels/README.md": "# kernels\n\nOne folder per kernel: kernel.toml is yours, the rest follows from it (`kkb ship NAME`).\n",
+        "kernels/README.md": "# kernels\n\nOne folder each: kernel.toml is yours, the rest follows from it (`kkb ship NAME`).\n",
         "weights/README.md": "# weights\n\nOne folder per training result. JSON and folds.csv are committed, blobs are not.\n",
     }.items():
         path = folder / name

@@ -1,7 +1,7 @@
 """A submission file against the solution: checked as Kaggle checks it, scored with the competition's metric.
 
-The solution has the columns id, label, Usage (Public, Private or Ignored). A submission has the id column and either one column with
-labels, one column with the probability of class 1, or one probability column per class, named after the class.
+The solution has the columns id, label, Usage (Public, Private or Ignored). A submission has the id column and either one column
+with labels, one column with the probability of class 1, or one probability column per class, named after the class.
 """
 
 from __future__ import annotations

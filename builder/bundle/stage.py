@@ -1,7 +1,7 @@
 """kkb bundle: the dataset folders that a plan needs, named by their content.
 
 Expects: a plan, and the exports that it names.
-Produces: `.kkb/datasets/<slug>/` for each model and for the runtime; hard links where the disk allows, so nothing is stored twice.
+Produces: `.kkb/datasets/<slug>/` for each model and for the runtime; hard links where the disk allows: nothing is stored twice.
 Never: includes what the plan does not use; changes a folder whose content is right.
 """
 
@@ -52,7 +52,12 @@ def _span(folds: list[int]) -> str:
 
 def _of_runtime(cache: Path) -> Dataset:
     wheel = runtime_wheel.build(cache)
-    return Dataset(RUNTIME, "kkb-runtime", f"kkb runtime {__version__}", (Content(wheel.name, wheel, wheel.stat().st_size, sha256_file(wheel)),))
+    return Dataset(
+        RUNTIME,
+        "kkb-runtime",
+        f"kkb runtime {__version__}",
+        (Content(wheel.name, wheel, wheel.stat().st_size, sha256_file(wheel)),),
+    )
 
 
 def write(wanted: Iterable[Dataset], workspace: Workspace, owner: str, settings: Bundle) -> list[Bundled]:
@@ -90,11 +95,17 @@ def _is_whole(folder: Path, manifest: str, dataset: Dataset) -> bool:
 
 def _place(file: Content, target: Path) -> None:
     if not file.path.is_file():
-        raise UserError("a file of the bundle is missing", file=file.path, remedy="kkb export NAME on the machine that has the weights")
+        raise UserError(
+            "a file of the bundle is missing", file=file.path, remedy="kkb export NAME on the machine that has the weights"
+        )
     found = sha256_file(file.path)
     if found != file.sha256:
         raise UserError(
-            "a file of the bundle is not what its record says", file=file.path, found=found, expected=file.sha256, remedy="kkb export NAME"
+            "a file of the bundle is not what its record says",
+            file=file.path,
+            found=found,
+            expected=file.sha256,
+            remedy="kkb export NAME",
         )
     try:
         os.link(file.path, target)
@@ -105,9 +116,21 @@ def _place(file: Content, target: Path) -> None:
 def _refuse(dataset: Dataset) -> None:
     shortest, longest = SLUG_LENGTH
     if not shortest <= len(dataset.slug) <= longest:
-        raise UserError("a dataset's slug is too long or too short", found=dataset.slug, expected=f"{shortest} to {longest} characters", remedy="shorten model.name")
+        raise UserError(
+            "a dataset's slug is too long or too short",
+            found=dataset.slug,
+            expected=f"{shortest} to {longest} characters",
+            remedy="shorten model.name",
+        )
     if len(dataset.files) + 1 > MOST_FILES:
-        raise UserError("a dataset has too many files", found=len(dataset.files) + 1, expected=f"at most {MOST_FILES}", remedy="use fewer folds")
+        raise UserError(
+            "a dataset has too many files",
+            found=len(dataset.files) + 1,
+            expected=f"at most {MOST_FILES}",
+            remedy="use fewer folds",
+        )
     for file in dataset.files:
         if file.name.endswith(UNPACKED):
-            raise UserError("Kaggle would unpack this file", file=file.path, found=file.name, remedy="export it under another suffix")
+            raise UserError(
+                "Kaggle would unpack this file", file=file.path, found=file.name, remedy="export it under another suffix"
+            )

@@ -1,7 +1,8 @@
 """The command line: one command per stage. The only room that prints or exits.
 
 `--json` puts one JSON object on stdout and nothing else there; everything for people goes to stderr. Exit codes are those of
-`builder/errors.py`: 0 done, 2 your input, 3 a gate, 4 Kaggle or the network, 5 a failed run, 6 waited too long, 130 interrupted, 1 our bug.
+`builder/errors.py`: 0 done, 2 your input, 3 a gate, 4 Kaggle or the network, 5 a failed run, 6 waited too long, 130 interrupted,
+1 our bug.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="From trained weights to a scored Kaggle code-competition submission.\n\nStart with `kkb demo`, then `kkb new NAME --competition SLUG`.",
+    help="From data to a scored Kaggle submission.\n\nStart with `kkb demo`, then `kkb new NAME --competition SLUG`.",
 )
 
 Name = Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)]

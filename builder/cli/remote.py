@@ -11,7 +11,7 @@ from builder.cli.app import Json, Name, Standin, app
 from builder.cli.screen import Screen, number, size
 
 if TYPE_CHECKING:
-    from builder.pipeline import Shipped
+    from builder.delivery import Shipped
 
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is over.")]
 
@@ -60,11 +60,11 @@ def push(
 
     Example: kkb push digits --wait
     """
-    from builder import pipeline
+    from builder import delivery, pipeline
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        pushed = pipeline.push(kernel, client, wait=wait, again=again)
+        pushed = delivery.push(kernel, client, wait=wait, again=again)
         slugs = [dataset.slug for dataset in pipeline.datasets(kernel)]
     state = "COMPLETE" if wait else "started"
     fresh = "" if kernel.fresh["push"] else " (up to date: this notebook was there)"
@@ -82,12 +82,12 @@ def status(name: Name, standin: Standin = False, json: Json = False) -> None:
 
     Example: kkb status digits
     """
-    from builder import pipeline
+    from builder import delivery
     from builder.remote import kernels
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        handle, version, digest = pipeline.latest_push(kernel, client)
+        handle, version, digest = delivery.latest_push(kernel, client)
         now = kernels.status(client, handle, version)
     screen.say(f"status: {handle} version {version} is {now.state}{': ' + now.failure if now.failure else ''}")
     screen.result({"kernel": handle, "kernel_version": version, "digest": digest, **now.record()})
@@ -99,12 +99,12 @@ def logs(name: Name, standin: Standin = False, json: Json = False) -> None:
 
     Example: kkb logs digits
     """
-    from builder import pipeline
+    from builder import delivery
     from builder.remote import kernels
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        handle, version, _ = pipeline.latest_push(kernel, client)
+        handle, version, _ = delivery.latest_push(kernel, client)
         entries = kernels.logs(client, handle, version)
     if json:
         screen.result({"kernel": handle, "kernel_version": version, "log": entries})
@@ -118,11 +118,11 @@ def output(name: Name, standin: Standin = False, json: Json = False) -> None:
 
     Example: kkb output digits
     """
-    from builder import pipeline
+    from builder import delivery
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        folder = pipeline.fetch_output(kernel, client)
+        folder = delivery.fetch_output(kernel, client)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     fresh = "" if kernel.fresh["output"] else "up to date, "
     screen.say(f"output: {fresh}{kernel.workspace.show(folder)}/ ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''})")
@@ -142,15 +142,23 @@ def submit(
 
     Example: kkb submit digits -m "two models, three folds"
     """
-    from builder import pipeline
+    from builder import delivery
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        scored = pipeline.submit(kernel, client, wait=wait, message=message, again=again)
+        scored = delivery.submit(kernel, client, wait=wait, message=message, again=again)
     fresh = "" if kernel.fresh["submit"] else " (up to date: this notebook was submitted before)"
     screen.say(f"submit: {scored.ref} is {scored.status}, public score {number(scored.public)}{fresh}")
-    screen.result({"ref": scored.ref, "status": scored.status, "score": scored.public, "error": scored.error, "fresh": kernel.fresh["submit"]})
-    pipeline.refuse_unscored(scored)
+    screen.result(
+        {
+            "ref": scored.ref,
+            "status": scored.status,
+            "score": scored.public,
+            "error": scored.error,
+            "fresh": kernel.fresh["submit"],
+        }
+    )
+    delivery.refuse_unscored(scored)
 
 
 @app.command()
@@ -159,11 +167,11 @@ def ship(name: Name, standin: Standin = False, json: Json = False) -> None:
 
     Example: kkb ship photos --standin
     """
-    from builder import pipeline
+    from builder import delivery
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        shipped = pipeline.ship(kernel, client)
+        shipped = delivery.ship(kernel, client)
     show_shipped(screen, shipped)
     screen.result(shipped.record())
 

@@ -35,7 +35,12 @@ def train(
         screen.say(f"train: fold {fold} is done; complete the version with: kkb train {name} --resume")
         screen.result({"version": None, "fold": fold})
         return
-    _told(screen, kernel.fresh["train"], "train", f"{kernel.workspace.show(version.folder)}, {version.rows} rows, {version.folds} folds")
+    _told(
+        screen,
+        kernel.fresh["train"],
+        "train",
+        f"{kernel.workspace.show(version.folder)}, {version.rows} rows, {version.folds} folds",
+    )
     rows = [(m.name, m.backbone, number(m.score), " ".join(number(c.score, 4) for c in m.checkpoints)) for m in version.models]
     screen.table("", ("model", "backbone", f"OOF {version.metric}", "folds"), rows, right=(2,))
     screen.result(
@@ -88,7 +93,16 @@ def plan(name: Name, json: Json = False) -> None:
     made = planned.plan
     _told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
     rows = [
-        (k, unit.member, unit.fold, unit.view, f"{unit.seconds * 1e3:.3f}", number(prefix.score), f"{gain:+.5f}", f"{point['budget_s']:.1f}")
+        (
+            k,
+            unit.member,
+            unit.fold,
+            unit.view,
+            f"{unit.seconds * 1e3:.3f}",
+            number(prefix.score),
+            f"{gain:+.5f}",
+            f"{point['budget_s']:.1f}",
+        )
         for k, (unit, prefix, gain, point) in enumerate(
             zip(made.units, made.prefixes, planned.gains, planned.predicted, strict=True), start=1
         )
@@ -144,7 +158,9 @@ def render(
 @app.command()
 def rehearse(
     name: Name,
-    rows: Annotated[int | None, typer.Option(min=1, help="Size of the hidden set; default 400, at most the training rows.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Size of the hidden set; default 400, at most the training rows.")
+    ] = None,
     limit: Annotated[str, typer.Option(help="Wall clock, such as 20min; default: the competition's.")] = "",
     json: Json = False,
 ) -> None:
@@ -171,7 +187,9 @@ def rehearse(
     screen.result(found.record())
     if found.label != "Scored":
         first = next(finding for finding in found.findings if finding.severity == "must-fix")
-        raise RunError(f"the rehearsal ended in '{found.label}'", found=_with_log(found.folder, first.message), remedy=first.remedy)
+        raise RunError(
+            f"the rehearsal ended in '{found.label}'", found=_with_log(found.folder, first.message), remedy=first.remedy
+        )
 
 
 def _with_log(folder: str, message: str) -> str:

@@ -16,7 +16,10 @@ from builder.cli.screen import Screen, print_json
 from builder.workspace import Workspace
 
 standin = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The local Kaggle that the official client talks to.", pretty_exceptions_enable=False
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The local Kaggle that the official client talks to.",
+    pretty_exceptions_enable=False,
 )
 app.add_typer(standin, name="standin")
 
@@ -27,7 +30,9 @@ def _home() -> Path:
 
 @standin.command()
 def up(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; default: the last one, or a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; default: the last one, or a free one.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the stand-in in the background.
@@ -67,7 +72,11 @@ def status(json: Json = False) -> None:
     screen = Screen(as_json=json)
     found = control.status(_home())
     server = found["server"]
-    screen.say(f"stand-in: {server['url']} (user {server['username']})" if server else "stand-in: not running; start it with: kkb standin up")
+    screen.say(
+        f"stand-in: {server['url']} (user {server['username']})"
+        if server
+        else "stand-in: not running; start it with: kkb standin up"
+    )
     rows = [(c["slug"], c["metric"], f"{c['limit_s'] / 60:.0f} min", c["daily"]) for c in found["competitions"]]
     screen.table("", ("competition", "metric", "limit", "submissions a day"), rows, right=(2, 3))
     held = {"datasets": found["datasets"], **{f"kernels {k}": v for k, v in found["kernels"].items()}}
@@ -93,7 +102,9 @@ def environment(json: Json = False) -> None:
 
 
 @standin.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-def execute(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.", show_default=False)]) -> None:
+def execute(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.", show_default=False)],
+) -> None:
     """Run one command with the stand-in's environment, and exit with its code.
 
     Example: kkb standin exec -- kaggle kernels status local/digits

@@ -13,7 +13,9 @@ from builder.cli.app import Json, app
 from builder.cli.screen import Screen
 from builder.workspace import Workspace
 
-machine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The machines that a kernel can run on.", pretty_exceptions_enable=False)
+machine = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The machines that a kernel can run on.", pretty_exceptions_enable=False
+)
 app.add_typer(machine, name="machine")
 
 
@@ -59,7 +61,9 @@ def new(
         if not (yes or json) and sys.stdin.isatty() and not typer.confirm("Is this right?", default=True, err=True):
             screen.say(f"new: mend it in {workspace.show(path)}")
     screen.say(f"new: {workspace.show(path)}")
-    screen.say(f"  next: kkb ship {name}" if proposal else f"  next: kkb fetch {name}, which fills in what only the files can tell")
+    screen.say(
+        f"  next: kkb ship {name}" if proposal else f"  next: kkb fetch {name}, which fills in what only the files can tell"
+    )
     screen.result({"kernel_toml": str(path), "proposal": None if proposal is None else vars(proposal)})
 
 
@@ -69,8 +73,8 @@ def demo(json: Json = False) -> None:
 
     Example: kkb demo
     """
+    from builder import delivery
     from builder import demo as demonstration
-    from builder import pipeline
     from builder.cli.remote import show_shipped
     from builder.remote import competitions
     from builder.standin import control
@@ -82,18 +86,28 @@ def demo(json: Json = False) -> None:
     running = control.up(workspace.standin)
     try:
         control.add_competition(
-            workspace.standin, slug, data=parts.data, hidden=parts.hidden, metric="accuracy", limit_s=20 * 60, daily=demonstration.DAILY
+            workspace.standin,
+            slug,
+            data=parts.data,
+            hidden=parts.hidden,
+            metric="accuracy",
+            limit_s=20 * 60,
+            daily=demonstration.DAILY,
         )
         screen.say(f"stand-in: {running.url}, competition {slug}")
         with context.working(screen, name) as kernel, context.door(workspace, standin=True) as client:
             competitions.fetch(client, slug, kernel.config.data_root(workspace.root), on_progress=kernel.report)
-            shipped = pipeline.ship(kernel, client)
+            shipped = delivery.ship(kernel, client)
     finally:
         if started_here:
             control.down(workspace.standin)
     show_shipped(screen, shipped)
     screen.say("The same on kaggle.com, with a token from kaggle.com/settings and your competition's slug in kernel.toml:")
-    for line in (f"export KAGGLE_API_TOKEN=...   &&  kkb bundle {name} --owner YOU  &&  kkb render {name} --owner YOU", f"kkb push {name} --wait", f"kkb submit {name} --wait"):
+    for line in (
+        f"export KAGGLE_API_TOKEN=...   &&  kkb bundle {name} --owner YOU  &&  kkb render {name} --owner YOU",
+        f"kkb push {name} --wait",
+        f"kkb submit {name} --wait",
+    ):
         screen.say(f"  {line}")
     screen.say("To look around in the stand-in: kkb standin up")
     screen.result(shipped.record())
@@ -109,7 +123,9 @@ def machine_list(json: Json = False) -> None:
 
     screen = Screen(as_json=json)
     found = [machines.load(name) for name in machines.names()]
-    rows = [(m.name, m.shape or "CPU", m.devices, m.cores, f"{m.memory >> 30} GiB", ", ".join(m.python), m.checked) for m in found]
+    rows = [
+        (m.name, m.shape or "CPU", m.devices, m.cores, f"{m.memory >> 30} GiB", ", ".join(m.python), m.checked) for m in found
+    ]
     screen.table("", ("machine", "shape", "GPUs", "cores", "memory", "python", "checked"), rows, right=(2, 3, 4))
     screen.result({"machines": [vars(m) for m in found]})
 

@@ -1,1 +1,1 @@
-"""Version -> portable models, compared with their source and priced in seconds. `stage.export` runs it; `record` is what comes out."""
+"""Version -> portable models, compared with their source and priced. `stage.export` runs it; `record` is what comes out."""

@@ -21,7 +21,7 @@ LARGEST_BATCH = 1 << 16
 
 
 def write(module: torch.nn.Module, height: int, width: int, path: Path, precision: str) -> None:
-    """Write `module` (uint8 (n, height, width, 3) -> logits) to `path`, for any n. Raises GateError when it can't be expressed."""
+    """Write `module` (uint8 (n, height, width, 3) -> logits) to `path`, for any n. Raises GateError when ONNX can't say it."""
     import onnx
     import torch
 

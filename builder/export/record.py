@@ -1,7 +1,8 @@
 """export.json: portable models of one version, how far they are from their source, and what they cost.
 
-`weights/<name>/vNNN/exports/<digest>/` holds export.json, <model>-f<fold>-<precision>.onnx and oof-<model>-<view>.npy: float32 (rows, classes),
-out-of-fold probabilities of the exported models in the order of the version's folds.csv. A folder without export.json is unfinished.
+`weights/<name>/vNNN/exports/<digest>/` holds export.json, <model>-f<fold>-<precision>.onnx and oof-<model>-<view>.npy, which is
+float32 (rows, classes): out-of-fold probabilities of the exported models in the order of the version's folds.csv. A folder
+without export.json is unfinished.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """kkb export: every fold of a version as a portable model that was compared with its source and priced.
 
 Expects: a finished version, and the competition's training images.
-Produces: what `record.py` describes; export.json last. Two gates: the largest difference of a probability at every batch size in use,
-and the competition metric on all out-of-fold rows.
+Produces: what `record.py` describes; export.json last. Two gates: the largest difference of a probability at every batch size in
+use, and the competition metric on all out-of-fold rows.
 Never: changes an export that has its export.json.
 """
 
@@ -96,7 +96,9 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
     ids, folds, _ = trained_folds(version)
     if ids != rows.ids:
         raise UserError(
-            f"{version.version} was trained on other rows", file=root / config.data.train, remedy="kkb train NAME, or bring back its data"
+            f"{version.version} was trained on other rows",
+            file=root / config.data.train,
+            remedy="kkb train NAME, or bring back its data",
         )
     folder = folder_of(config, version)
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,8 @@ def _exported(job: Job) -> Iterator[ExportedModel]:
     done = 0
     for model in job.version.models:
         pixels = images.decoded(job.rows.paths, model.input, root=job.root, cache=job.cache, report=job.report)
-        oof = {view: np.zeros((len(pixels), len(job.version.classes)), dtype=np.float32) for view in job.config.inference.views}
+        shape = (len(pixels), len(job.version.classes))
+        oof: dict[str, NDArray[np.float32]] = {view: np.zeros(shape, dtype=np.float32) for view in job.config.inference.views}
         for checkpoint in model.checkpoints:
             job.report(done, total, f"{model.name} fold {checkpoint.fold}: export and compare")
             yield _one(job, model, checkpoint.fold, pixels, oof)
@@ -228,7 +231,7 @@ def _decode_prices(job: Job) -> dict[str, float]:
 def _gated_scores(job: Job, model: trained.TrainedModel) -> dict[str, float]:
     """View -> metric on all out-of-fold rows. Raises GateError when the identity view lost more than kernel.toml allows."""
     metric = metrics.get(job.version.metric)
-    scores = {
+    scores: dict[str, float] = {
         view: metric(job.rows.codes, np.load(job.folder / f"oof-{model.name}-{view}.npy")) for view in job.config.inference.views
     }
     before = metric(job.rows.codes, np.load(job.version.oof(model.name, "identity")))

@@ -1,1 +1,1 @@
-"""What was trained, pushed, submitted and scored: facts in one SQLite file, which only this room opens. Start at `store.Ledger`."""
+"""What was trained, pushed, submitted and scored, in one SQLite file that only this room opens. Start at `store.Ledger`."""

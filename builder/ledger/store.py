@@ -47,7 +47,9 @@ class Ledger:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._migrate(path)
         except sqlite3.DatabaseError as error:
-            raise UserError("the ledger cannot be opened", file=path, found=error, remedy=f"move {path.name} away; it is made anew") from None
+            raise UserError(
+                "the ledger cannot be opened", file=path, found=error, remedy=f"move {path.name} away; it is made anew"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +69,9 @@ class Ledger:
             (_now(), server, kernel, version, digest, json.dumps(datasets), cv),
         )
 
-    def add_submission(self, server: str, competition: str, ref: int, kernel: str, version: int, digest: str, cv: float | None) -> None:
+    def add_submission(
+        self, server: str, competition: str, ref: int, kernel: str, version: int, digest: str, cv: float | None
+    ) -> None:
         """A version was submitted; saying it twice changes nothing."""
         self._write(
             "INSERT OR IGNORE INTO submissions (at, server, competition, ref, kernel, version, digest, status, error, cv)"
@@ -80,7 +84,8 @@ class Ledger:
     ) -> None:
         """A submission was scored, or failed."""
         self._write(
-            "UPDATE submissions SET status = ?, public = ?, private = ?, error = ? WHERE server = ? AND competition = ? AND ref = ?",
+            "UPDATE submissions SET status = ?, public = ?, private = ?, error = ?"
+            " WHERE server = ? AND competition = ? AND ref = ?",
             (status, public, private, error, server, competition, ref),
         )
 
@@ -94,7 +99,9 @@ class Ledger:
 
     def submissions(self, server: str, competition: str) -> list[dict[str, Any]]:
         """Submissions to a competition, newest first."""
-        return self._read("SELECT * FROM submissions WHERE server = ? AND competition = ? ORDER BY ref DESC", (server, competition))
+        return self._read(
+            "SELECT * FROM submissions WHERE server = ? AND competition = ? ORDER BY ref DESC", (server, competition)
+        )
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
         return [dict(row) for row in self._base.execute(query, values)]
@@ -118,7 +125,11 @@ class Ledger:
             (version,) = self._base.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
                 raise UserError(
-                    "the ledger was written by a newer kkb", file=path, found=f"schema {version}", expected=f"schema {len(MIGRATIONS)}", remedy="upgrade kkb"
+                    "the ledger was written by a newer kkb",
+                    file=path,
+                    found=f"schema {version}",
+                    expected=f"schema {len(MIGRATIONS)}",
+                    remedy="upgrade kkb",
                 )
             for script in MIGRATIONS[version:]:
                 for statement in script.split(";"):

@@ -1,1 +1,1 @@
-"""OOF + prices -> Plan. `blend` and `order` are pure arithmetic on arrays; `stage.plan` reads the records and writes plan.json."""
+"""OOF + prices -> Plan. `blend` and `order` are pure arithmetic on arrays; `stage.plan` reads records and writes plan.json."""

@@ -1,6 +1,7 @@
 """How much each family of units counts, and how sure the blend may be: weights and temperature, fitted on out-of-fold rows.
 
-Pure numpy. A *family* is one member under one view; its folds share one column of out-of-fold predictions, float (families, rows, classes).
+Pure numpy. A *family* is one member under one view; its folds share one slice of the out-of-fold predictions, which are float
+(families, rows, classes).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ GOLDEN = 0.6180339887498949
 
 
 def convex_weights(oof: Floats, y: Codes) -> Floats:
-    """float64 (families,): the convex weights with the least logloss of the weighted mean, exactly, by expectation maximisation.
+    """float64 (families,): the convex weights whose mean has the least logloss, exactly, by expectation maximisation.
 
-    The logloss of a mean depends only on each family's probability of the true class, so this is the mixture-proportions problem, which is
-    concave: EM reaches the global optimum (Dempster, Laird and Rubin 1977).
+    The logloss of a mean depends only on each family's probability of the true class, so this is the mixture-proportions problem,
+    which is concave: EM reaches the global optimum (Dempster, Laird and Rubin 1977).
     """
     likelihood = np.maximum(oof[:, np.arange(len(y)), y].astype(np.float64), TINY)
     weights = np.full(len(oof), 1.0 / len(oof))
@@ -34,20 +35,20 @@ def convex_weights(oof: Floats, y: Codes) -> Floats:
         share = weights[:, None] * likelihood
         updated = (share / share.sum(axis=0)).mean(axis=1)
         if np.abs(updated - weights).max() < EM_ENOUGH:
-            return updated
+            return np.asarray(updated)
         weights = updated
     return weights
 
 
 def pooled(oof: Floats, weights: Floats) -> Floats:
     """float64 (rows, classes): weighted mean of the families."""
-    return np.tensordot(weights, oof.astype(np.float64), axes=1)
+    return np.asarray(np.tensordot(weights, oof.astype(np.float64), axes=1))
 
 
 def tempered(p: Floats, temperature: float) -> Floats:
     """`p` float (rows, classes) with its logarithm divided by `temperature`, normalised again."""
     raised = np.maximum(p, TINY) ** (1.0 / temperature)
-    return raised / raised.sum(axis=1, keepdims=True)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def logloss(p: Floats, y: Codes) -> float:
@@ -61,7 +62,10 @@ def temperature(p: Floats, y: Codes) -> float:
     Calibration comes after pooling (Rahaman and Thiery 2020, arXiv 2007.08792).
     """
     low, high = (float(np.log(bound)) for bound in TEMPERATURES)
-    loss = lambda t: logloss(tempered(p, float(np.exp(t))), y)  # noqa: E731
+
+    def loss(t: float) -> float:
+        return logloss(tempered(p, float(np.exp(t))), y)
+
     for _ in range(40):
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         if loss(left) < loss(right):
@@ -72,7 +76,7 @@ def temperature(p: Floats, y: Codes) -> float:
 
 
 def cross_fitted(oof: Floats, y: Codes, folds: Codes, *, equal: bool) -> Floats:
-    """float64 (rows, classes): the tempered blend of each row, with weights and temperature fitted on the rows of the other folds."""
+    """float64 (rows, classes): each row's tempered blend, with weights and temperature fitted on the rows of the other folds."""
     out = np.empty(oof.shape[1:], dtype=np.float64)
     for fold in np.unique(folds):
         inside, outside = folds == fold, folds != fold

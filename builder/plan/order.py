@@ -1,8 +1,8 @@
 """In which order units are worth their seconds, and what is answered after each of them.
 
-Pure numpy. First one fold of every family that helps, by gain per second; then the further folds of those families, in the same order:
-a second fold makes an answer steadier, which out-of-fold predictions cannot see (each row has one honest fold), so folds come after
-families and all of them are offered to the clock.
+Pure numpy. First one fold of every family that helps, by gain per second; then the further folds of those families, in the same
+order: a second fold makes an answer steadier, which out-of-fold predictions cannot see (each row has one honest fold), so folds
+come after families and all of them are offered to the clock.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def order(families: Sequence[Family], oof: Floats, y: Codes, folds: Codes, metri
         equal: Equal weights for all families (`blend = "mean"`), and none is dropped.
     """
     chosen, dropped = _choose(families, oof, y, equal=equal)
-    scores, predictions = [], np.empty(0)
+    scores: list[float] = []
+    predictions: Floats = np.empty(0)
     for count in range(1, len(chosen) + 1):
         predictions = blend.cross_fitted(oof[chosen[:count]], y, folds, equal=equal)
         scores.append(metric(y, predictions))
@@ -121,7 +122,9 @@ def _loss(oof: Floats, y: Codes, *, equal: bool) -> float:
     return blend.logloss(blend.tempered(p, blend.temperature(p, y)), y)
 
 
-def _step(units: list[tuple[int, int]], families: list[int], oof: Floats, y: Codes, score: float, gain: float, *, equal: bool) -> Step:
+def _step(
+    units: list[tuple[int, int]], families: list[int], oof: Floats, y: Codes, score: float, gain: float, *, equal: bool
+) -> Step:
     """The step that ends with the last of `units`: each family's weight is shared by its folds that are there."""
     chosen = oof[families]
     weights = np.full(len(families), 1.0 / len(families)) if equal else blend.convex_weights(chosen, y)

@@ -68,7 +68,9 @@ def versions_of(config: Config, weights: Path) -> dict[str, list[str]]:
     for member in config.inference.members:
         number, _, pattern = member.partition(":")
         if number not in done:
-            raise UserError(f"[inference] members names version {number}", found=", ".join(done), remedy=did_you_mean(number, done))
+            raise UserError(
+                f"[inference] members names version {number}", found=", ".join(done), remedy=did_you_mean(number, done)
+            )
         models = [model.name for model in done[number].models] if pattern == "*" else [done[number].model(pattern).name]
         wanted.setdefault(number, [])
         wanted[number] += [model for model in models if model not in wanted[number]]
@@ -174,7 +176,10 @@ def _array(path: Path, member: Member) -> NDArray[np.float32]:
         return np.load(path)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         raise UserError(
-            "the out-of-fold predictions cannot be read", file=path, found=error, remedy=f"kkb export {member.version.name} on the machine that trained"
+            "the out-of-fold predictions cannot be read",
+            file=path,
+            found=error,
+            remedy=f"kkb export {member.version.name} on the machine that trained",
         ) from None
 
 
@@ -203,14 +208,18 @@ def _answer(config: Config, root: Path, classes: tuple[str, ...]) -> Answer:
     sample = competition.read_table(path)
     if sample.columns[0] != config.data.id:
         raise UserError(
-            "the sample submission has another id column", file=path, found=sample.columns[0], expected=config.data.id, remedy="mend data.id"
+            "the sample submission has another id column",
+            file=path,
+            found=sample.columns[0],
+            expected=config.data.id,
+            remedy="mend data.id",
         )
     form, columns = competition.submission_form(sample, file=path, target=config.data.target, classes=classes)
     return Answer(config.competition.file, config.data.id, form, columns, classes)
 
 
 def _curve(made: Plan, joined: list[Member], rows: int, low: float, high: float) -> tuple[dict[str, float], ...]:
-    """Seconds for `rows` samples after each unit, on one thread of the machine that the prices are from, with the predicted score."""
+    """Seconds for `rows` samples after each unit, on one thread of the machine that was priced, with the predicted score."""
     prices: dict[str, float] = {}
     for member in joined:
         prices.update(member.export.decode_ms)

@@ -50,6 +50,7 @@ def prepared(session: Session, level: Level) -> Iterator[Sandbox]:
         else:
             yield _isolated(session, level, folder)
     finally:
+        working.mkdir(exist_ok=True)  # without isolation a notebook can remove it
         remove(folder / "root")
         remove(folder / "kaggle")
 
@@ -147,6 +148,18 @@ def _checked(variables: Mapping[str, str]) -> dict[str, str]:
                 "not an environment variable", found=f"{name!r}", expected="a name without '=' and a value without NUL"
             )
     return dict(variables)
+
+
+def drop_links(working: Path) -> list[str]:
+    """Remove links from the output that lead out of it, so that nobody at home follows them. Returns their names."""
+    top, dropped = working.resolve(), []
+    for folder, names, files in os.walk(working):
+        for name in (*names, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(top):
+                path.unlink()
+                dropped.append(str(path.relative_to(working)))
+    return sorted(dropped)
 
 
 def remove(path: Path) -> None:

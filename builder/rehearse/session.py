@@ -20,8 +20,8 @@ class Session:
 
     Attributes:
         notebook: The .ipynb file to execute; it is copied, never changed.
-        folder: Where the run keeps its things; made by the engine. `folder/working` becomes the output (without the notebook's own
-            copy), `folder/log.json` the log in Kaggle's form, `folder/executed.ipynb` the executed notebook.
+        folder: Where the run keeps its things; made by the engine. `folder/working` becomes the output (not the notebook itself),
+            `folder/log.json` the log in Kaggle's form, `folder/executed.ipynb` the executed notebook.
         inputs: Path below /kaggle/input -> folder at home, mounted read-only (`datasets/me/effb0-1a2b` -> ...).
         limit_s: Wall clock for the whole run, in seconds.
         cores: CPU cores that the run may use (at most those that there are).

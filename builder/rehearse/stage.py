@@ -9,7 +9,7 @@ Never: lets a model answer a row that it was trained on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Stage:
 
 
 def mount(machine: Machine, kind: str, owner: str, slug: str) -> str:
-    """Path below /kaggle/input at which `machine` mounts a source: `datasets/me/effb0-1a2b`, or `effb0-1a2b` in the classic layout."""
+    """Path below /kaggle/input of a source: `datasets/me/effb0-1a2b`, or `effb0-1a2b` in the classic layout."""
     if machine.layout == "classic":
         return slug
     return f"{kind}/{slug}" if kind == "competitions" else f"{kind}/{owner}/{slug}"
@@ -186,14 +186,14 @@ def load(folder: Path) -> Rehearsal:
     """The rehearsal that was written to `folder`."""
     raw = read_json(folder / RECORD, remedy="kkb rehearse NAME")
     findings = tuple(Finding(**finding) for finding in raw.pop("findings"))
-    tuples = {key: tuple(raw.pop(key)) for key in ("enforced", "not_enforced")}
-    return Rehearsal(findings=findings, **tuples, **raw)
+    raw.update({key: tuple(raw[key]) for key in ("enforced", "not_enforced")})
+    return Rehearsal(findings=findings, **raw)
 
 
 def log_tail(folder: Path, lines: int = 30) -> str:
     """The last lines of the log of the last run below `folder`, for a person."""
-    find: Callable[[str], Path] = lambda name: folder / name / "log.json"  # noqa: E731
-    path = next((find(name) for name in ("rerun", "commit") if find(name).is_file()), None)
+    logs = (folder / name / "log.json" for name in ("rerun", "commit"))
+    path = next((log for log in logs if log.is_file()), None)
     if path is None:
         return ""
     text = "".join(entry["data"] for entry in json.loads(path.read_text("utf-8")))

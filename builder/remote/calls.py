@@ -159,6 +159,11 @@ def _forget_unfinished(state: Path) -> None:
             record.unlink()
 
 
+def datasets_mine(api: Any, _report: Report, *, page: int) -> Any:
+    """One page of our own datasets."""
+    return [_plain(one) for one in api.dataset_list(mine=True, page=page) or []]
+
+
 def kernel_push(api: Any, _report: Report, *, folder: str, timeout: int | None) -> Any:
     return _plain(api.kernels_push(folder, timeout=None if timeout is None else str(timeout)))
 
@@ -218,6 +223,7 @@ CALLS: dict[str, Callable[..., Any]] = {
         dataset_status,
         dataset_files,
         dataset_create,
+        datasets_mine,
         kernel_push,
         kernel,
         kernel_status,

@@ -60,17 +60,18 @@ def _serve(session: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Answers:
-    """The way back. Progress may be reported from the client's own threads, so lines are written under a lock."""
+    """The way back. Bytes are counted by whoever moves them and told by a thread, at most ten times a second."""
 
     def __init__(self, channel: IO[str]) -> None:
         self._channel = channel
         self._lock = threading.Lock()
+        self._moved = threading.Event()
         self._request = 0
         self.bytes = 0
-        self._told = 0.0
+        threading.Thread(target=self._tell, daemon=True).start()
 
     def start(self, request: int) -> None:
-        self._request, self.bytes, self._told = request, 0, 0.0
+        self._request, self.bytes = request, 0
 
     def send(self, answer: dict[str, Any]) -> None:
         with self._lock:
@@ -78,12 +79,15 @@ class _Answers:
             self._channel.flush()
 
     def progress(self, size: int) -> None:
-        """Count `size` more bytes; tell the sum, at most ten times a second."""
+        """Count `size` more bytes."""
         self.bytes += size
-        now = time.monotonic()
-        if now - self._told >= PROGRESS_S:
-            self._told = now
+        self._moved.set()
+
+    def _tell(self) -> None:
+        while self._moved.wait():
+            self._moved.clear()
             self.send({"progress": self.bytes})
+            time.sleep(PROGRESS_S)
 
 
 def _take_stdio() -> tuple[IO[str], queue.Queue[dict[str, Any]]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 READY, FAILED, DELETED = "READY", "FAILED", "DELETED"
 SILENCE_S = 180.0
 ATTEMPTS = 4
+MOST_PAGES = 200
 # A fresh dataset can be ready before its file list is.
 SETTLE_S = 60.0
 
@@ -60,6 +61,18 @@ def files(client: Client, owner: str, slug: str) -> dict[str, int]:
     """Name -> bytes of the newest version."""
     found = client.pages("dataset_files", "datasetFiles", dataset=f"{owner}/{slug}")
     return {file["name"]: int(file.get("totalBytes") or 0) for file in found}
+
+
+def stored(client: Client) -> int:
+    """Bytes of all our datasets."""
+    sizes: dict[str, int] = {}
+    for number in range(1, MOST_PAGES + 1):
+        page = client.call("datasets_mine", page=number)
+        new = {one["ref"]: int(one.get("totalBytes") or 0) for one in page if one["ref"] not in sizes}
+        sizes.update(new)
+        if not new:
+            break
+    return sum(sizes.values())
 
 
 def ensure(

@@ -64,6 +64,8 @@ class Process:
             if line is None:
                 raise self._died(call)
             message = json.loads(line)
+            if message["id"] != self._request:
+                continue  # progress of the call before, told after its end
             if "progress" not in message:
                 if on_bytes and message["bytes"]:
                     on_bytes(message["bytes"])

@@ -25,10 +25,11 @@ LogEntry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest version of a kernel: its number and its source."""
+    """The newest version of a kernel: its number, its source, and its kind (`notebook`, `script`; empty when not told)."""
 
     version: int
     source: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def latest(client: Client, kernel: str) -> Latest | None:
             return None
         raise
     metadata, blob = answer.get("metadata") or {}, answer.get("blob") or {}
-    return Latest(int(metadata.get("currentVersionNumber") or 0), blob.get("source") or "")
+    return Latest(
+        int(metadata.get("currentVersionNumber") or 0), blob.get("source") or "", str(metadata.get("kernelType") or "").lower()
+    )
 
 
 def find(client: Client, kernel: str, digest: str) -> int | None:

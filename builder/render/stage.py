@@ -8,7 +8,7 @@ Never: pastes a value into code: values enter as JSON inside a quoted literal.
 
 from __future__ import annotations
 
-import json
+import pprint
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -77,8 +77,8 @@ def _notebook(plan: Plan, carried: list[dict[str, Any]], hooks: str, digest: str
     values: dict[str, Any] = {
         "plan": plan,
         "steps": list(zip(plan.units, plan.prefixes, strict=True)),
-        "plan_json": canonical_json(plan.to_json()),
-        "datasets_json": canonical_json(carried),
+        "plan_value": plan.to_json(),
+        "datasets_value": carried,
         "hooks": hooks,
         "hooks_path": HOOKS_PATH if hooks else None,
         "digest": digest,
@@ -89,12 +89,17 @@ def _notebook(plan: Plan, carried: list[dict[str, Any]], hooks: str, digest: str
         sources.append(("code", _fill("hooks.py.j2", values)))
     sources += [("code", _fill("plan.py.j2", values)), ("code", bootstrap.strip())]
     sources += [("code", _fill("run.py.j2", values)), ("code", _fill("outcome.py.j2", values))]
-    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    cells = [make[kind](source, id=f"cell-{number}") for number, (kind, source) in enumerate(sources, start=1)]
+    cells = [_cell(number, kind, source) for number, (kind, source) in enumerate(sources, start=1)]
     metadata = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-    nbformat.validate(notebook)
-    return pretty_json(json.loads(nbformat.writes(notebook)))
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    nbformat.validate(nbformat.from_dict(notebook))  # type: ignore[no-untyped-call]
+    return pretty_json(notebook)
+
+
+def _cell(number: int, kind: str, source: str) -> dict[str, Any]:
+    """A notebook cell. Its id is its place, because the same input must give the same bytes."""
+    cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
+    return {**cell, "execution_count": None, "outputs": []} if kind == "code" else cell
 
 
 def _fill(template: str, values: dict[str, Any]) -> str:
@@ -106,8 +111,17 @@ def _fill(template: str, values: dict[str, Any]) -> str:
         autoescape=False,  # noqa: S701  the output is Python and Markdown; values pass through `literal`
         trim_blocks=False,
     )
-    environment.filters["literal"] = repr  # JSON text, numbers and None: their repr is their Python literal
+    environment.filters["literal"] = literal
     return environment.get_template(template).render(values).strip()
+
+
+def literal(value: Any) -> str:
+    """A JSON value as a Python literal that a person can read and that evaluates to the same value.
+
+    Raises ValueError for what JSON can't hold (NaN, infinities): their repr is not a literal.
+    """
+    canonical_json(value)
+    return pprint.pformat(value, width=140, compact=True, sort_dicts=False)
 
 
 def _metadata(slug: str, datasets: Sequence[Dataset], owner: str, competition: Competition) -> str:
@@ -137,7 +151,10 @@ def _refuse_slug(slug: str, datasets: list[str]) -> None:
 
     if slugify(slug) != slug or not 5 <= len(slug) <= 50:
         raise UserError(
-            "a kernel's name becomes its slug on Kaggle", found=slug, expected="5 to 50 lower-case letters, digits and dashes", remedy="rename the folder"
+            "a kernel's name becomes its slug on Kaggle",
+            found=slug,
+            expected="5 to 50 lower-case letters, digits and dashes",
+            remedy="rename the folder",
         )
     if slug in datasets:
         raise UserError("a kernel can't share the slug of a dataset", found=slug, remedy="rename the kernel")

@@ -5,9 +5,12 @@ Produces: frozen records; `Plan.from_json` refuses what it does not understand, 
 Never: reads files, knows paths of either side, or imports anything outside the standard library.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 SCHEMA = 1
 
@@ -22,7 +25,8 @@ class Input:
 
     Attributes:
         height, width: Size in pixels after resizing.
-        resize: `squash` (ignores the aspect ratio), `crop` (shorter side, then centre crop) or `letterbox` (longer side, padded with black).
+        resize: `squash` (ignores the aspect ratio), `crop` (shorter side, then centre crop) or `letterbox` (longer side, padded
+            with black).
         interpolation: `nearest`, `bilinear`, `bicubic` or `area`.
         library: `pil` or `cv2`.
         color: `rgb`, `bgr` or `gray` (three equal channels).
@@ -80,9 +84,9 @@ class Prefix:
         score: Predicted score (cross-fitted out-of-fold), None when unknown.
     """
 
-    weights: Tuple[float, ...]
+    weights: tuple[float, ...]
     temperature: float = 1.0
-    score: Optional[float] = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ class Answer:
     file: str
     id: str
     form: str
-    columns: Tuple[str, ...]
-    classes: Tuple[str, ...]
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan: an ordered list of units and, for each prefix of it, how to blend. The clock decides how far down each sample gets."""
+    """An ordered list of units and, for each prefix of it, how to blend. The clock decides how far down each sample gets."""
 
     kernel: str
     task: str
@@ -134,28 +138,30 @@ class Plan:
     reserve: float
     source: Source
     answer: Answer
-    units: Tuple[Unit, ...]
-    prefixes: Tuple[Prefix, ...]
-    prior: Tuple[float, ...]
-    notes: Tuple[str, ...] = ()
+    units: tuple[Unit, ...]
+    prefixes: tuple[Prefix, ...]
+    prior: tuple[float, ...]
+    notes: tuple[str, ...] = ()
     schema: int = SCHEMA
     expected: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json(to_json())` is equal to the plan."""
-        return _plain(dataclasses.asdict(self))
+        return dict(_plain(dataclasses.asdict(self)))
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, raw: Mapping[str, Any]) -> Plan:
         """The plan in `raw`. Raises ContractError for another schema, unknown keys or an impossible plan."""
         if raw.get("schema") != SCHEMA:
-            raise ContractError("plan: found schema %r, this runtime reads schema %d; render the kernel again" % (raw.get("schema"), SCHEMA))
+            raise ContractError(
+                f"plan: found schema {raw.get('schema')!r}, this runtime reads schema {SCHEMA}; run `kkb plan` again"
+            )
         values = dict(raw)
         values["source"] = _record(Source, raw["source"])
         values["answer"] = _record(Answer, raw["answer"])
         values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
         values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
-        plan = _record(cls, values)
+        plan: Plan = _record(cls, values)
         plan.check()
         return plan
 
@@ -164,16 +170,16 @@ class Plan:
         if not self.units:
             raise ContractError("plan: it has no units; run `kkb plan` again")
         if len(self.prefixes) != len(self.units):
-            raise ContractError("plan: %d units but %d prefixes" % (len(self.units), len(self.prefixes)))
+            raise ContractError(f"plan: {len(self.units)} units but {len(self.prefixes)} prefixes")
         for count, prefix in enumerate(self.prefixes, start=1):
             if len(prefix.weights) != count:
-                raise ContractError("plan: prefix %d has %d weights" % (count, len(prefix.weights)))
+                raise ContractError(f"plan: prefix {count} has {len(prefix.weights)} weights")
             if abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
-                raise ContractError("plan: the weights of prefix %d are not a convex combination" % count)
+                raise ContractError(f"plan: the weights of prefix {count} are not a convex combination")
             if not prefix.temperature > 0:
-                raise ContractError("plan: prefix %d has temperature %r" % (count, prefix.temperature))
+                raise ContractError(f"plan: prefix {count} has temperature {prefix.temperature!r}")
         if len(self.prior) != len(self.answer.classes):
-            raise ContractError("plan: %d classes but a prior of %d" % (len(self.answer.classes), len(self.prior)))
+            raise ContractError(f"plan: {len(self.answer.classes)} classes but a prior of {len(self.prior)}")
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ class Carried:
     files: Mapping[str, str]
 
 
-def datasets_from_json(raw: Any) -> Dict[str, Carried]:
+def datasets_from_json(raw: Any) -> dict[str, Carried]:
     """Key -> dataset, from the notebook's dataset list."""
     return {item["key"]: _record(Carried, item) for item in raw}
 
@@ -204,7 +210,7 @@ def _record(cls: Any, raw: Mapping[str, Any]) -> Any:
     required = {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     missing = sorted(required - set(raw))
     if unknown or missing:
-        raise ContractError("%s: unknown keys %s, missing keys %s" % (cls.__name__.lower(), unknown or "none", missing or "none"))
+        raise ContractError(f"{cls.__name__.lower()}: unknown keys {unknown or 'none'}, missing keys {missing or 'none'}")
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 

@@ -75,6 +75,7 @@ class State:
     engine: Engine | None = None
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     honest: NDArray[np.int64] | None = None
+    answered: bool = False  # whether the submission holds any prediction
 
     @property
     def target(self) -> Path:

@@ -95,7 +95,8 @@ def _prepare(state: State) -> None:
             if plan.answer.id not in state.rows.columns:
                 raise hooks_module.HookError(f"hooks.rows: no column {plan.answer.id!r}; found {list(state.rows.columns)}")
         state.ids = [str(value) for value in state.rows[plan.answer.id]]
-        state.honest = _honest_folds(state.ids)
+        state.lengths = np.zeros(len(state.ids), dtype=np.int64)
+        state.honest = _honest_folds(state)
         state.template = submission.template(plan.answer, state.ids, _sample(state, folder), plan.prior)
         _write(state, np.full((len(state.ids), len(plan.prior)), np.nan))
     state.log(f"{state.clock.spent():8.1f} s  {len(state.ids)} samples; {state.target.name} holds the fallback")
@@ -113,13 +114,15 @@ def _sample(state: State, folder: Path) -> pd.DataFrame | None:
         return None
 
 
-def _honest_folds(ids: list[str]) -> NDArray[np.int64] | None:
+def _honest_folds(state: State) -> NDArray[np.int64] | None:
     """In a rehearsal on training rows: each row's fold; None on Kaggle."""
     path = mounts.root() / "rehearsal" / "folds.json"
     if not path.is_file():
         return None
     folds = json.loads(path.read_text("utf-8"))
-    return np.array([int(folds.get(name, combine.UNKNOWN_FOLD)) for name in ids], dtype=np.int64)
+    if any(unit.fold == -1 for unit in state.plan.units):
+        state.notes.append("units of fold -1 saw every training row: the score of this rehearsal is too good")
+    return np.array([int(folds.get(name, combine.UNKNOWN_FOLD)) for name in state.ids], dtype=np.int64)
 
 
 def _predict(state: State) -> None:
@@ -142,11 +145,13 @@ def _predict(state: State) -> None:
             _work(state)
         with state.stages("finalise"):
             _finalise(state)
+        if not state.answered:
+            raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
+        if not state.answered:
+            raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
     finally:
         pool.close()
         shutil.rmtree(scratch, ignore_errors=True)
-    if not state.lengths.any():
-        raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
 
 
 def _work(state: State) -> None:
@@ -160,17 +165,24 @@ def _work(state: State) -> None:
 
 
 def _finalise(state: State) -> None:
-    """Each sample's best complete prefix, into the submission. With none, the fallback stays."""
+    """Each sample's best complete prefix, into the submission. With none, or a fault, the file of before stays."""
     if state.engine is None:
         return
     plan, predictions = state.plan, state.engine.arrays()
-    state.lengths = combine.reached(predictions)
-    if state.lengths.any():
-        if state.honest is None:
-            answer = combine.pool(predictions, state.lengths, plan.prefixes)
-        else:
-            answer = combine.pool_honest(predictions, state.lengths, plan.prefixes, plan.units, state.honest)
+    lengths = combine.reached(predictions)
+    if state.honest is None:
+        answer = combine.pool(predictions, lengths, plan.prefixes)
+    else:
+        answer = combine.pool_honest(predictions, lengths, plan.prefixes, plan.units, state.honest)
+    lengths = np.where(np.isfinite(answer).all(axis=1), lengths, 0)
+    if not lengths.any():
+        return
+    try:
         _write(state, answer)
+    except Exception as error:  # noqa: BLE001  a full disk, or a competitor's hook
+        state.notes.append(f"a submission was not written: {type(error).__name__}: {error}")
+    else:
+        state.lengths, state.answered = lengths, True
 
 
 def _write(state: State, probabilities: NDArray[np.float64]) -> None:

@@ -77,8 +77,10 @@ def _describe(call: Call, row: sqlite3.Row) -> api.ApiSubmission:
     submission = api.ApiSubmission()
     submission.ref, submission.file_name, submission.description = row["ref"], row["file_name"], row["description"]
     submission.status, submission.date = SubmissionStatus[row["status"]], utc(row["created"])
-    submission.error_description, submission.total_bytes = row["error"], row["bytes"]
-    submission.public_score, submission.private_score = row["public"], row["private"]
+    submission.total_bytes = row["bytes"]
+    for field, name in (("error_description", "error"), ("public_score", "public"), ("private_score", "private")):
+        if row[name]:
+            setattr(submission, field, row[name])
     submission.submitted_by = submission.submitted_by_ref = submission.team_name = call.owner
     submission.url = call.service.page(f"submissions/{row['ref']}")
     return submission
@@ -101,7 +103,7 @@ def download_submission(call: Call, request: Any) -> Redirect:
     return Redirect(storage.address(call, path))
 
 
-def _best(call: Call, row: sqlite3.Row) -> sqlite3.Row | None:
+def best_submission(call: Call, row: sqlite3.Row) -> sqlite3.Row | None:
     rows = call.store.all("SELECT * FROM submissions WHERE competition = ? AND status = 'COMPLETE'", row["slug"])
     scored = [entry for entry in rows if entry["public"]]
     judge = metrics.get(row["metric"])
@@ -110,7 +112,7 @@ def _best(call: Call, row: sqlite3.Row) -> sqlite3.Row | None:
 
 def leaderboard(call: Call, request: Any) -> api.ApiGetLeaderboardResponse:
     """GetLeaderboard: one team, its best public score."""
-    best = _best(call, competition_row(call, request.competition_name))
+    best = best_submission(call, competition_row(call, request.competition_name))
     response = api.ApiGetLeaderboardResponse()
     if best is not None:
         entry = api.ApiLeaderboardSubmission()
@@ -122,7 +124,7 @@ def leaderboard(call: Call, request: Any) -> api.ApiGetLeaderboardResponse:
 def download_leaderboard(call: Call, request: Any) -> FileResponse:
     """DownloadLeaderboard: the bytes themselves, a zip with a csv."""
     row = competition_row(call, request.competition_name)
-    best = _best(call, row)
+    best = best_submission(call, row)
     lines = ["Rank,TeamId,TeamName,LastSubmissionDate,Score"]
     if best is not None:
         lines.append(f"1,1,{call.owner},{utc(best['created']).isoformat(sep=' ', timespec='seconds')},{best['public']}")

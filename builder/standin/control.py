@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import http.client
 import os
 import signal
 import socket
@@ -282,6 +281,8 @@ def _running(place: Home, record: Record) -> Running:
 
 def _health(record: Record) -> str:
     """The instance that answers on the record's port; empty when nobody does."""
+    import http.client
+
     connection = http.client.HTTPConnection("127.0.0.1", record.port, timeout=5.0)
     try:
         connection.request("GET", "/health")

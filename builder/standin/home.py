@@ -209,5 +209,15 @@ def write_record(home: Home, record: Record) -> None:
 
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder, as sorted relative paths; links are left out."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted((path.relative_to(folder) for path in found), key=lambda path: path.as_posix())
+    found: list[str] = []
+    folders = [""] if folder.is_dir() else []
+    while folders:
+        below = folders.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                name = f"{below}/{entry.name}" if below else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(name)
+    return [Path(name) for name in sorted(found)]

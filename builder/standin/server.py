@@ -35,6 +35,7 @@ from builder.standin import (
     faults,
     kernels,
     models,
+    page,
     saving,
     shelving,
     storage,
@@ -68,6 +69,7 @@ class Site:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._uploads = uploads.Uploads(service)
+        self._pages = page.Pages(service)
 
     def app(self) -> ASGIApp:
         """The application, behind the loopback check."""
@@ -77,8 +79,14 @@ class Site:
             Route("/upload/{upload}", self.upload, methods=["PUT"]),
             Route("/storage/{signature}/{text}/{name:path}", self.storage, methods=["GET", "HEAD"]),
             Route("/health", self.health, methods=["GET"]),
+            Route("/", self._pages.overview, methods=["GET"]),
+            Route("/code/{owner}/{slug}", self._pages.kernel, methods=["GET"]),
         ]
-        return Loopback(Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found, ApiError: _api_error}))
+        return Loopback(
+            Starlette(
+                routes=routes, exception_handlers={404: _not_found, 405: _not_found, ApiError: _api_error, Exception: _api_error}
+            )
+        )
 
     def _call(self, request: Request) -> Call:
         return Call(self._service, wire.base_of(request))

@@ -64,10 +64,10 @@ def _explode(source: Path, target: Path, depth: int) -> bool:
 def _extract(source: Path, folder: Path) -> None:
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
-            archive.extractall(folder)  # zipfile keeps members inside the folder
+            archive.extractall(folder)  # noqa: S202 - zipfile keeps members inside the folder
     else:
         with tarfile.open(source) as archive:
-            archive.extractall(folder, filter="data")  # noqa: S202 - the filter keeps members inside
+            archive.extractall(folder, filter="data")
 
 
 def _gunzip(source: Path, target: Path) -> bool:

@@ -150,9 +150,27 @@ async def read_message(request: Request, kind: type[KaggleObject]) -> Any:
     body = await request.body()
     try:
         raw = json.loads(body) if body else {}
-        return kind.from_dict(raw)
+        if not isinstance(raw, dict):
+            raise TypeError("not an object")
+        message = kind.from_dict(raw)
+        check_types(message)
+        return message
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ApiError(400, f"The request body is not a valid {kind.__name__}: {error}") from None
+
+
+def check_types(message: KaggleObject) -> None:
+    """Raises TypeError when a value is not of its field's type: the message classes take anything that JSON can be."""
+    for entry in message._fields:
+        value = getattr(message, entry.private_field_name)
+        if value is None:
+            continue
+        for item in value if isinstance(entry.default_value, list) else [value]:
+            if isinstance(item, KaggleObject):
+                check_types(item)
+            fits = isinstance(item, (int, float) if entry.field_type is float else entry.field_type)
+            if not fits or (isinstance(item, bool) and entry.field_type is not bool):
+                raise TypeError(f"{entry.json_name} is {type(item).__name__}, expected {entry.field_type.__name__}")
 
 
 class Loopback:

@@ -1,1 +1,1 @@
-"""Config -> Version: folds, transforms, the loop, and out-of-fold predictions. `stage.train` runs it; `record` is what comes out."""
+"""Config -> Version: folds, transforms, the loop, out-of-fold predictions. `stage.train` runs it; `record` is what comes out."""

@@ -39,7 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One `[[model]]` of a version. `mean` and `std` are per channel, on a 0..1 scale; `score` is the metric on all out-of-fold rows."""
+    """One `[[model]]` of a version. `mean`, `std`: per channel, on a 0..1 scale; `score`: the metric on all out-of-fold rows."""
 
     name: str
     backbone: str
@@ -83,7 +83,9 @@ class Version:
             if model.name == name:
                 return model
         known = ", ".join(model.name for model in self.models)
-        raise UserError(f"{self.version} has no model '{name}'", file=self.folder / FILE, found=known, remedy="mend [inference] members")
+        raise UserError(
+            f"{self.version} has no model '{name}'", file=self.folder / FILE, found=known, remedy="mend [inference] members"
+        )
 
     def checkpoint(self, model: TrainedModel, fold: int) -> Path:
         """Path of the weights of one fold."""
@@ -111,8 +113,8 @@ def load(folder: Path) -> Version:
 
 def _model(raw: dict[str, Any]) -> TrainedModel:
     checkpoints = tuple(Checkpoint(**checkpoint) for checkpoint in raw.pop("checkpoints"))
-    tuples = {key: tuple(raw.pop(key)) for key in ("mean", "std", "views")}
-    return TrainedModel(input=Input(**raw.pop("input")), checkpoints=checkpoints, **tuples, **raw)
+    raw.update({key: tuple(raw[key]) for key in ("mean", "std", "views")})
+    return TrainedModel(input=Input(**raw.pop("input")), checkpoints=checkpoints, **raw)
 
 
 def numbers(weights: Path) -> list[int]:

@@ -1,8 +1,8 @@
 """kkb train: a new `weights/<name>/vNNN` with a checkpoint per model and fold, and out-of-fold predictions.
 
 Expects: kernel.toml and the competition's files.
-Produces: what `record.py` describes; version.json last. A kill leaves a folder without version.json, whose finished folds `resume`
-takes over.
+Produces: what `record.py` describes; version.json last. A kill leaves a folder without version.json, whose finished folds
+`resume` takes over.
 Never: touches a version that has its version.json.
 """
 
@@ -102,7 +102,9 @@ def train(
     started = time.perf_counter()
     chosen = range(config.cv.folds) if fold is None else [fold]
     devices = {_train_fold(job, position, model, number) for position, model in enumerate(config.model) for number in chosen}
-    if fold is not None and any(not _fold_file(folder, m.name, k).is_file() for m in config.model for k in range(config.cv.folds)):
+    if fold is not None and any(
+        not _fold_file(folder, m.name, k).is_file() for m in config.model for k in range(config.cv.folds)
+    ):
         return None, True
     version = _finish(job, name, key, time.perf_counter() - started, ", ".join(sorted(devices)))
     return version, True
@@ -114,9 +116,9 @@ def _folder(weights: Path, key: str, *, resume: bool) -> Path:
     for number in reversed(numbers):
         folder = weights / f"v{number:03d}"
         started = folder / STARTED
-        if resume and started.is_file() and not (folder / record.FILE).exists():
-            if read_json(started, remedy=f"remove {folder}")["digest"] == key:
-                return folder
+        unfinished = resume and started.is_file() and not (folder / record.FILE).exists()
+        if unfinished and read_json(started, remedy=f"remove {folder}")["digest"] == key:
+            return folder
     folder = weights / f"v{(numbers[-1] if numbers else 0) + 1:03d}"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "oof").mkdir()
@@ -136,7 +138,9 @@ def shape_of(model: Model) -> tuple[Input, tuple[float, ...], tuple[float, ...]]
 def _module(model: Model, classes: int, *, pretrained: bool) -> Any:
     shape, mean, std = shape_of(model)
     size = (shape.height, shape.width)
-    return models.portable(models.create(model.backbone, model.arguments, classes, pretrained=pretrained, image_size=size), mean, std)
+    return models.portable(
+        models.create(model.backbone, model.arguments, classes, pretrained=pretrained, image_size=size), mean, std
+    )
 
 
 def _fold_file(folder: Path, model: str, fold: int) -> Path:
@@ -145,9 +149,8 @@ def _fold_file(folder: Path, model: str, fold: int) -> Path:
 
 def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     """Train one fold unless it is done, and save weights, then their record. Returns the device's name."""
-    from safetensors.torch import save_file
-
     import torch
+    from safetensors.torch import save_file
 
     told = _fold_file(job.folder, model.name, fold)
     done = (position * job.config.cv.folds + fold) * job.config.train.epochs
@@ -160,10 +163,12 @@ def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     torch.manual_seed(seed)  # the initial weights, too, must not depend on what was trained before
     module = _module(model, len(job.rows.classes), pretrained=model.pretrained)
     started = time.perf_counter()
-    device = fit.fit(
-        module, pixels, job.rows.codes, np.flatnonzero(job.folds != fold), recipe, seed,
-        lambda epoch, loss: job.report(done + epoch, job.total, f"{model.name} fold {fold + 1}/{job.config.cv.folds}, loss {loss:.3f}"),
-    )  # fmt: skip
+    text = f"train {model.name} fold {fold + 1} of {job.config.cv.folds}"
+
+    def told_epoch(epoch: int, loss: float) -> None:
+        job.report(done + epoch, job.total, f"{text}, epoch {epoch} of {recipe.epochs}, loss {loss:.3f}")
+
+    device = fit.fit(module, pixels, job.rows.codes, np.flatnonzero(job.folds != fold), recipe, seed, told_epoch)
     elapsed = time.perf_counter() - started
     metric = metrics.get(job.config.competition.metric)
     score = metric(job.rows.codes[held_out], models.probabilities(module.cpu(), pixels, held_out))
@@ -171,7 +176,18 @@ def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     with replacing(weights) as temporary:
         save_file({key: value.contiguous() for key, value in module.backbone.state_dict().items()}, temporary)
     size, sha256 = weights.stat().st_size, sha256_file(weights)
-    write_json(told, {"fold": fold, "file": weights.name, "sha256": sha256, "bytes": size, "score": score, "seconds": elapsed, "device": device})
+    write_json(
+        told,
+        {
+            "fold": fold,
+            "file": weights.name,
+            "sha256": sha256,
+            "bytes": size,
+            "score": score,
+            "seconds": elapsed,
+            "device": device,
+        },
+    )
     return device
 
 

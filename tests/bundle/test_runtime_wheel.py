@@ -17,7 +17,7 @@ def test_same_sources_same_bytes_whatever_the_machine(tmp_path, monkeypatch):
     first = runtime_wheel.build(tmp_path / "a")
     copies = tmp_path / "sources"
     copies.mkdir()
-    for path in reversed(sorted(runtime_wheel.SOURCES.glob("*.py"))):
+    for path in sorted(runtime_wheel.SOURCES.glob("*.py"), reverse=True):
         windows = path.read_bytes().replace(b"\n", b"\r\n")
         (copies / path.name).write_bytes(windows)
         os.utime(copies / path.name, (10**9, 10**9))
@@ -57,13 +57,26 @@ def test_it_is_imported_from_the_file_as_it_is(tmp_path):
     wheel = runtime_wheel.build(tmp_path)
     code = "import kkb_runtime.contract as c; print(c.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
     assert ran.stdout.strip() == str(wheel / "kkb_runtime" / "contract.py")
 
 
 @pytest.mark.slow
 def test_pip_accepts_it(tmp_path):
     wheel = runtime_wheel.build(tmp_path)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(tmp_path / "site"),
+        str(wheel),
+    ]
     subprocess.run(pip, check=True, timeout=120)
     assert (tmp_path / "site" / "kkb_runtime" / "worker.py").is_file()

@@ -67,6 +67,12 @@ def every_level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return use_level(monkeypatch, request.param)
 
 
+@pytest.fixture(params=[isolation.BWRAP, isolation.UNSHARE])
+def every_isolating(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each level that isolates."""
+    return use_level(monkeypatch, request.param)
+
+
 @pytest.fixture(params=["best", *(pytest.param(level, marks=pytest.mark.slow) for level in isolation.LEVELS)])
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The best level of this host, and each other one among the slow tests."""
@@ -76,7 +82,7 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return use_level(monkeypatch, best if request.param == "best" else request.param)
 
 
-@pytest.fixture(params=[isolation.BWRAP, isolation.UNSHARE])
+@pytest.fixture(params=[isolation.BWRAP, pytest.param(isolation.UNSHARE, marks=pytest.mark.slow)])
 def isolating(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each level that isolates."""
+    """A level that isolates, and the other one among the slow tests."""
     return use_level(monkeypatch, request.param)

@@ -90,7 +90,7 @@ def home_is_untouched(seen: dict[str, Any]) -> None:
         assert not (folder / "new.txt").exists()
 
 
-def test_isolated(look: Any, isolating: str) -> None:
+def test_isolated(look: Any, every_isolating: str) -> None:
     seen = look(rerun=True)
     assert seen["cwd"] == "/kaggle/working"
     assert seen["home"] == "/root"

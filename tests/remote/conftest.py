@@ -14,20 +14,35 @@ from tests.remote.scripted import Scripted, Time
 COUNTER = itertools.count(1)
 
 
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory):
+    """A scripted server and the real client in front of it, both for all tests: starting a client costs half a second."""
+    home = tmp_path_factory.mktemp("scripted")
+    with Scripted() as server, Client({"PATH": os.environ["PATH"], **server.environment(home)}, dice=lambda: 0.5) as client:
+        yield server, client, home
+
+
 @pytest.fixture
-def talk(tmp_path):
-    """`client, server, ticks = talk(script)`: the real client, a scripted server, and a clock that only sleeping moves."""
+def talk(scripted):
+    """`client, server, ticks = talk(script)`: the real client, a scripted server, and a clock that only sleeping moves.
+
+    With a timeout or further variables the client is one of its own.
+    """
+    server, shared, home = scripted
     with contextlib.ExitStack() as stack:
 
-        def start(script, *, timeout_s=20.0, **environment):
-            server = stack.enter_context(Scripted(script))
+        def start(script, *, fresh=False, timeout_s=20.0, **environment):
+            server.play(script)
             ticks = Time()
-            everything = {"PATH": os.environ["PATH"], **server.environment(tmp_path / "home", **environment)}
-            (tmp_path / "home").mkdir(exist_ok=True)
-            client = Client(everything, timeout_s=timeout_s, sleep=ticks.sleep, clock=ticks.clock, dice=lambda: 0.5)
-            return stack.enter_context(client), server, ticks
+            client = shared
+            if fresh or environment:
+                everything = {"PATH": os.environ["PATH"], **server.environment(home, **environment)}
+                client = stack.enter_context(Client(everything, timeout_s=timeout_s, dice=lambda: 0.5))
+            client.sleep, client.clock, client.notes = ticks.sleep, ticks.clock, []
+            return client, server, ticks
 
         yield start
+        server.play({})
 
 
 @pytest.fixture
@@ -64,12 +79,10 @@ def faults(kaggle):
     assert control.clear_faults(kaggle) == 0, "a fault never struck"
 
 
-@pytest.fixture
-def client(kaggle, tmp_path):
-    """The real client against the stand-in, with short waits."""
-    home = tmp_path / "clienthome"
-    home.mkdir()
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], **control.environment(kaggle)}
+@pytest.fixture(scope="session")
+def client(kaggle, tmp_path_factory):
+    """The real client against the stand-in, with short waits, for all tests."""
+    environment = {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": os.environ["PATH"], **control.environment(kaggle)}
     with Client(environment, timeout_s=30.0, sleep=lambda seconds: time.sleep(min(seconds, 0.3))) as opened:
         yield opened
 

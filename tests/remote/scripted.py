@@ -27,14 +27,20 @@ def html(status):
 
 
 class Scripted:
-    """`with Scripted({"GetSubmissionLimits": [HANG, ok(numToday=1)]}) as server:`."""
+    """`with Scripted() as server: server.play({"GetSubmissionLimits": [HANG, ok(numToday=1)]})`."""
 
-    def __init__(self, script):
-        self.script = {method: list(steps) for method, steps in script.items()}
-        self.requests = []
-        self.bodies = []
-        self.release = threading.Event()
+    def __init__(self):
         self.lock = threading.Lock()
+        self.release = threading.Event()
+        self.play({})
+
+    def play(self, script):
+        """Begin anew with another script; requests that hang are let go."""
+        self.release.set()
+        with self.lock:
+            self.script = {method: list(steps) for method, steps in script.items()}
+            self.requests, self.bodies = [], []
+            self.release = threading.Event()
 
     def __enter__(self):
         outer = self
@@ -68,8 +74,9 @@ class Scripted:
             self.bodies.append(body)
             steps = self.script.get(method, [refuse(404, f"no {method} here")])
             step = steps.pop(0) if len(steps) > 1 else steps[0]
+            release = self.release
         if step == HANG:
-            self.release.wait(60)
+            release.wait(60)
         if step in (DROP, HANG):
             handler.close_connection = True
             return

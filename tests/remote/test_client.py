@@ -29,7 +29,7 @@ def test_an_answer_is_plain_json(talk):
 
 def test_one_process_serves_all_calls_and_is_gone_afterwards(talk, children):
     before = children()
-    client, _, _ = talk({"GetSubmissionLimits": [LIMITS]})
+    client, _, _ = talk({"GetSubmissionLimits": [LIMITS]}, fresh=True)
     limits(client)
     first = children() - before
     limits(client)
@@ -84,7 +84,7 @@ def test_a_wait_that_is_too_long_is_told_instead(talk):
 
 def test_silence_is_killed_and_the_next_call_has_a_fresh_process(talk, children):
     before = children()
-    client, server, _ = talk({"GetSubmissionLimits": [HANG, HANG, LIMITS]}, timeout_s=1.5)
+    client, server, _ = talk({"GetSubmissionLimits": [HANG, HANG, LIMITS]}, fresh=True, timeout_s=1.5)
     with pytest.raises(UnavailableError, match="silence") as caught:
         limits(client)
     assert caught.value.timeout
@@ -95,9 +95,8 @@ def test_silence_is_killed_and_the_next_call_has_a_fresh_process(talk, children)
 
 
 def test_no_connection_is_known_never_to_have_been_sent(talk):
-    client, server, _ = talk({})
-    server.server.shutdown()
-    server.server.server_close()
+    dead = "http://127.0.0.1:9"
+    client, _, _ = talk({}, HTTP_PROXY=dead, http_proxy=dead)
     with pytest.raises(UnavailableError) as caught:
         limits(client)
     assert not caught.value.sent
@@ -178,7 +177,7 @@ def test_a_key_that_others_can_read_is_noted(tmp_path):
 def test_nothing_of_the_client_reaches_our_output(talk, capfd):
     answer = ok(numToday=1)
     answer[1]["X-Kaggle-ApiVersion"] = "99.0.0"
-    client, _, _ = talk({"GetSubmissionLimits": [answer]})
+    client, _, _ = talk({"GetSubmissionLimits": [answer]}, fresh=True)
     limits(client)
     assert capfd.readouterr() == ("", "")
     assert any("outdated" in note for note in client.notes)

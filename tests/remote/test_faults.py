@@ -5,6 +5,7 @@ import pytest
 from builder.errors import GateError, RemoteError, UserError, WaitError
 from builder.remote import competitions, datasets, kernels, submissions
 from builder.remote.retry import Polling
+from builder.standin import control
 from builder.standin.home import Home
 from builder.standin.store import Store
 from tests.remote.folders import COMPETITION, bundle, kernel
@@ -54,19 +55,10 @@ def count(kaggle):
 
 
 @pytest.fixture(scope="module")
-def finished(kaggle, tmp_path_factory):
+def finished(client, tmp_path_factory):
     """A version that completed."""
-    import os
-    import time
-
-    from builder.remote.client import Client
-    from builder.standin import control
-
-    root = tmp_path_factory.mktemp("finished")
-    environment = {"HOME": str(root), "PATH": os.environ["PATH"], **control.environment(kaggle)}
-    with Client(environment, sleep=lambda seconds: time.sleep(min(seconds, 0.3))) as client:
-        pushed = kernels.push(client, kernel(root / "kernel", "finished-run"))
-        assert kernels.wait(client, pushed.kernel, pushed.version, limit_s=120, polling=POLLING).ok
+    pushed = kernels.push(client, kernel(tmp_path_factory.mktemp("finished"), "finished-run"))
+    assert kernels.wait(client, pushed.kernel, pushed.version, limit_s=120, polling=POLLING).ok
     return pushed
 
 
@@ -141,7 +133,7 @@ def test_a_fetch_through_faults_is_whole(client, faults, tmp_path, target, kind)
     faults(target, kind, retry_after=1)
     found = until_done(lambda: competitions.fetch(client, COMPETITION, tmp_path / "data"))
     assert "train.csv" in found.files
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clienthome", "data", "data.fetched.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.fetched.json"]
 
 
 def test_a_dataset_that_kaggle_cannot_process_is_exit_code_4(client, faults, tmp_path, unique):
@@ -158,11 +150,31 @@ def test_a_dataset_that_is_never_ready_is_exit_code_6(client, faults, tmp_path, 
         datasets.ensure(client, folder, polling=POLLING, ready_s=0.5)
 
 
-def test_a_broken_upload_continues_where_it_stopped(client, faults, tmp_path, unique):
+def test_an_interrupted_upload_continues_with_the_files_that_are_missing(client, faults, kaggle, tmp_path, unique):
+    content = {f"{name}.bin": name.encode() * 2_000_000 for name in "abc"}
+    folder = bundle(tmp_path / "d", content, slug=f"breaks-{unique}")
+    faults("upload", "slow", skip=2, seconds=3)
+
+    def interrupt(done, total, text):
+        if done > 4_000_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        datasets.ensure(client, folder, on_progress=interrupt, polling=POLLING)
+    control.clear_faults(kaggle)
+    assert datasets.status(client, "local", f"breaks-{unique}") is None
+    done = datasets.ensure(client, folder, polling=POLLING)
+    assert 0 < done.uploaded_bytes < 3_000_000
+    for name, data in content.items():
+        assert (Home(kaggle).dataset(f"breaks-{unique}", 1) / name).read_bytes() == data
+
+
+def test_an_upload_that_breaks_off_is_repeated_by_the_client(client, faults, kaggle, tmp_path, unique):
     folder = bundle(tmp_path / "d", {"a.bin": b"a" * 3_000_000}, slug=f"breaks-{unique}")
     faults("upload", "cut", bytes=1_000_000)
-    done = until_done(lambda: datasets.ensure(client, folder, polling=POLLING))
-    assert done.uploaded_bytes >= 3_000_000 or done.uploaded_bytes == 0
+    done = datasets.ensure(client, folder, polling=POLLING)
+    assert done.uploaded_bytes >= 3_000_000
+    assert (Home(kaggle).dataset(f"breaks-{unique}", 1) / "a.bin").stat().st_size == 3_000_000
 
 
 def test_a_failed_create_does_not_make_the_next_one_send_old_bytes(client, faults, kaggle, tmp_path, unique):

@@ -14,24 +14,16 @@ DIGEST = "ab" * 32
 
 
 @pytest.fixture(scope="module")
-def flow(kaggle, tmp_path_factory):
+def flow(client, tmp_path_factory):
     """One kernel version that ran with one dataset, and what was seen on the way."""
-    import os
-    import time
-
-    from builder.remote.client import Client
-    from builder.standin import control
-
     root = tmp_path_factory.mktemp("flow")
-    environment = {"HOME": str(root), "PATH": os.environ["PATH"], **control.environment(kaggle)}
     progress, log = [], []
-    with Client(environment, sleep=lambda seconds: time.sleep(min(seconds, 0.3))) as client:
-        folder = bundle(root / "weights", {"model.onnx": b"x" * 300_000, "notes.txt": b"n"})
-        uploaded = datasets.ensure(client, folder, on_progress=lambda *seen: progress.append(seen), polling=POLLING)
-        source = kernel(root / "kernel", "whole-flow", digest=DIGEST, dataset_sources=[uploaded.slug])
-        pushed = kernels.push(client, source, digest=DIGEST)
-        status = kernels.wait(client, pushed.kernel, pushed.version, limit_s=120, on_log=log.extend, polling=POLLING)
-        yield {"uploaded": uploaded, "pushed": pushed, "status": status, "progress": progress, "log": log, "root": root}
+    folder = bundle(root / "weights", {"model.onnx": b"x" * 300_000, "notes.txt": b"n"})
+    uploaded = datasets.ensure(client, folder, on_progress=lambda *seen: progress.append(seen), polling=POLLING)
+    source = kernel(root / "kernel", "whole-flow", digest=DIGEST, dataset_sources=[uploaded.slug])
+    pushed = kernels.push(client, source, digest=DIGEST)
+    status = kernels.wait(client, pushed.kernel, pushed.version, limit_s=120, on_log=log.extend, polling=POLLING)
+    return {"uploaded": uploaded, "pushed": pushed, "status": status, "progress": progress, "log": log, "root": root}
 
 
 def test_a_dataset_is_uploaded_once(client, flow):

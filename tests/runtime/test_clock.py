@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from kkb_runtime import clock
 
 TICKS = os.sysconf("SC_CLK_TCK")

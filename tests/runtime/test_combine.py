@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from kkb_runtime import combine
 from kkb_runtime.contract import Input, Prefix, Unit
 

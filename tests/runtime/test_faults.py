@@ -3,10 +3,11 @@
 import signal
 import sys
 import textwrap
-
-import pytest
+import time
+from pathlib import Path
 
 import kkb_runtime
+import pytest
 
 from .tree import Tree
 
@@ -129,7 +130,15 @@ def test_workers_that_cannot_start_are_given_up(kaggle, monkeypatch):
 
 def test_a_killed_supervisor_leaves_the_last_finalised_submission_and_no_workers(kaggle, wheel):
     tree = Tree(kaggle, samples=20, units=UNITS)
-    stuck = hooks(tree, f'open({str(kaggle / "pids")!r}, "a").write(f"{{os.getpid()}}\\n")\ntime.sleep(0.05 if len(open({str(kaggle / "pids")!r}).readlines()) <= 20 else 1000)')
+    stuck = hooks(
+        tree,
+        f"""
+        told = Path({str(kaggle / "pids")!r})
+        with told.open("a") as stream:
+            stream.write(f"{{os.getpid()}}\\n")
+        time.sleep(0.05 if len(told.read_text().splitlines()) <= 20 else 1000)
+        """,
+    )
     process = tree.start(tree.notebook(tree.with_runtime(wheel), hooks=stuck))
     for line in process.stdout:
         if "1.00 of 3 units" in line:
@@ -143,9 +152,6 @@ def test_a_killed_supervisor_leaves_the_last_finalised_submission_and_no_workers
 
 def alive(pid):
     """Whether the process still runs; a moment is given to the kernel to tell it of its parent's death."""
-    import time
-    from pathlib import Path
-
     for _ in range(100):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from kkb_runtime import inputs
 from kkb_runtime.contract import Input
+from PIL import Image
 
 LIBRARIES = ["pil", pytest.param("cv2", marks=pytest.mark.filterwarnings("ignore"))]
 SAME = Input(height=6, width=9)
@@ -47,8 +46,8 @@ def test_every_mode_becomes_three_channels_of_eight_bits(tmp_path, picture, libr
     }
     for name, (image, expected) in cases.items():
         image.save(tmp_path / name)
-        expected = expected if expected.ndim == 3 else np.repeat(expected[:, :, None], 3, axis=2)
-        np.testing.assert_array_equal(inputs.read(tmp_path / name, Input(6, 9, library=library)), expected, err_msg=name)
+        deep = expected if expected.ndim == 3 else np.repeat(expected[:, :, None], 3, axis=2)
+        np.testing.assert_array_equal(inputs.read(tmp_path / name, Input(6, 9, library=library)), deep, err_msg=name)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

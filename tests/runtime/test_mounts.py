@@ -3,7 +3,6 @@
 import hashlib
 
 import pytest
-
 from kkb_runtime import mounts
 
 

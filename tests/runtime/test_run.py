@@ -2,10 +2,9 @@
 
 import json
 
+import kkb_runtime
 import numpy as np
 import pytest
-
-import kkb_runtime
 
 from .tree import CLASSES, Tree, read_csv, write_csv
 
@@ -164,7 +163,9 @@ def test_rehearsal_on_training_rows_never_asks_a_model_that_saw_the_row(kaggle):
             continue
         own = Tree.__new__(Tree)
         own.__dict__.update(tree.__dict__, units=[(0, fold, "identity"), (0, fold, "hflip")])
-        assert [float(cell) for cell in cells] == pytest.approx(honest(own, row, weight[0] + weight[1], weight[2] + weight[3]), abs=1e-5)
+        assert [float(cell) for cell in cells] == pytest.approx(
+            honest(own, row, weight[0] + weight[1], weight[2] + weight[3]), abs=1e-5
+        )
 
 
 def honest(tree, row, identity, hflip):
@@ -194,3 +195,12 @@ def test_the_result_shows_itself(kaggle):
     assert "v001:m0" in result._repr_html_()
     picture = result.picture()
     assert picture is None or picture._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_rehearsal_without_any_honest_unit_is_no_result(kaggle):
+    tree = Tree(kaggle, samples=4, units=[(0, 0, "identity"), (1, 0, "identity")])
+    (kaggle / "rehearsal").mkdir()
+    (kaggle / "rehearsal" / "folds.json").write_text(json.dumps(dict.fromkeys(tree.ids, 1)))
+    with pytest.raises(RuntimeError, match="no sample was answered"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+    assert not tree.submission.exists()

@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-
 from kkb_runtime import combine, contract
 from kkb_runtime.clock import Clock
 from kkb_runtime.engine import Engine, Patience
@@ -41,7 +40,7 @@ class Machine:
     """A pool without processes: workers of some speed that stall, die and are killed, in simulated time."""
 
     def __init__(self, seed, workers, *, speed=1.0, kill=0.0, stall=0.0, fail=0.0, seconds=(), poison=()):
-        self.dice = random.Random(seed)
+        self.dice = random.Random(seed)  # noqa: S311
         self.slots = [Slot(number, {}) for number in range(workers)]
         self.speed, self.kill, self.stall, self.fail = speed, kill, stall, fail
         self.seconds, self.poison = seconds, set(poison)
@@ -68,7 +67,15 @@ class Machine:
             self.after(length, slot, {"ok": False, "kind": "task", "cause": "bad luck"})
         elif fate >= self.kill + self.fail + self.stall:
             seconds = {"load": 0.0, "decode": 0.0, "predict": length}
-            answer = {"ok": True, "seconds": seconds, "bad": [], "bad_count": 0, "peak_mb": 1.0, "accelerator": "cpu", "resident": 1}
+            answer = {
+                "ok": True,
+                "seconds": seconds,
+                "bad": [],
+                "bad_count": 0,
+                "peak_mb": 1.0,
+                "accelerator": "cpu",
+                "resident": 1,
+            }
             self.after(length, slot, answer)
 
     def after(self, seconds, slot, message):
@@ -84,7 +91,7 @@ class Machine:
         self.time = max(self.time, at)
         return Event(slot, message) if life == slot.life and slot.state != "retired" else None
 
-    def stop(self, slot, *, dead=False):
+    def stop(self, slot, *, dead=False):  # noqa: ARG002
         slot.state = "retired"
         return "stopped"
 
@@ -93,7 +100,7 @@ def play(machine, made, samples, *, limit=100.0, chunk=None, stall=5.0):
     schedule = Schedule(made.units, samples, chunk or chunk_size(made.units, samples, limit))
     clock = Clock.begin(limit, 0.05, now=machine.now)
     fetch = lambda task: np.full((task.size, 2), 0.5, np.float32)  # noqa: E731
-    engine = Engine(made, samples, schedule, machine, clock, fetch, lambda text: None, Patience(10.0, stall, 5.0, 1000.0))
+    engine = Engine(made, samples, schedule, machine, clock, fetch, lambda _: None, Patience(10.0, stall, 5.0, 1000.0))
     engine.run(lambda: None)
     return engine, clock, combine.reached(engine.arrays())
 
@@ -112,7 +119,7 @@ def test_units_run_in_order_and_everybody_has_the_first_before_anyone_has_the_se
 
 @pytest.mark.parametrize("seed", [*range(40), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(40, 300))])
 def test_any_machine_ends_in_time_with_whole_prefixes(seed):
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311
     seconds = [dice.choice([0.01, 0.03, 0.1]) for _ in range(dice.randint(1, 6))]
     made = plan(*seconds, batch=dice.choice([1, 8, 32]))
     samples, workers = dice.choice([1, 7, 64, 500]), dice.randint(1, 4)
@@ -220,7 +227,10 @@ def test_decoded_images_are_kept_while_there_is_room_and_a_later_unit_wants_them
     assert schedule.bound(Task(1, 0, 10)) < 1.0 < schedule.bound(Task(1, 20, 30))
 
 
-@pytest.mark.parametrize(("samples", "batch", "seconds", "expected"), [(10, 4, 0.0, 4), (10_000, 32, 0.0, 160), (10**6, 32, 0.0, 512), (10_000, 32, 1.0, 45), (3, 4, 1e9, 1)])
+@pytest.mark.parametrize(
+    ("samples", "batch", "seconds", "expected"),
+    [(10, 4, 0.0, 4), (10_000, 32, 0.0, 160), (10**6, 32, 0.0, 512), (10_000, 32, 1.0, 45), (3, 4, 1e9, 1)],
+)
 def test_chunk_size(samples, batch, seconds, expected):
     assert chunk_size(units(seconds, batch=batch), samples, 9000.0) == expected
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from kkb_runtime import submission
 from kkb_runtime.contract import Answer
 
@@ -37,7 +36,8 @@ def test_sample_values_are_the_fallback_and_its_order_wins():
 
 
 @pytest.mark.parametrize(
-    "given", [sample(["x", "z"], p_a=["1", "1"], p_b=["0", "0"]), sample(["x", "y"], p_a=["", "1"], p_b=["0", "0"]), sample(["x", "y"])]
+    "given",
+    [sample(["x", "z"], p_a=["1", "1"], p_b=["0", "0"]), sample(["x", "y"], p_a=["", "1"], p_b=["0", "0"]), sample(["x", "y"])],
 )
 def test_a_sample_that_does_not_fit_is_not_the_fallback(given):
     shape = submission.template(COLUMNS, ["x", "y"], given, PRIOR)

@@ -1,6 +1,8 @@
 """The wheel, alone, in another process: what it imports, how the bootstrap finds it, and the whole notebook."""
 
 import ast
+import os
+import subprocess
 import sys
 import zipfile
 
@@ -70,7 +72,7 @@ def test_the_bootstrap_is_short_and_needs_only_the_standard_library():
     assert all(top for _, _, top in imports(source))
 
 
-@pytest.mark.parametrize("layout", ["typed", "classic"])
+@pytest.mark.parametrize("layout", ["typed", pytest.param("classic", marks=pytest.mark.slow)])
 def test_the_whole_notebook_runs_from_the_mounted_wheel(kaggle, wheel, layout):
     tree = Tree(kaggle, samples=9, layout=layout)
     source = tree.notebook(tree.with_runtime(wheel)) + "\nprint(result.table().to_string(), kkb_runtime.__file__)"
@@ -103,9 +105,6 @@ def test_a_missing_runtime_says_where_it_was_looked_for(kaggle, wheel):
 @pytest.mark.slow
 def test_wheels_are_installed_only_when_their_import_is_missing(kaggle, wheel, tmp_path):
     """In a virtual environment of its own: pip must change it once, not twice, and never for what is there."""
-    import os
-    import subprocess
-
     home = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", home], check=True, timeout=120)
     tree = Tree(kaggle, samples=1)
@@ -113,10 +112,13 @@ def test_wheels_are_installed_only_when_their_import_is_missing(kaggle, wheel, t
     for name in ("absent_thing", "json"):
         pack(folder / f"{name}-1.0-py3-none-any.whl", name)
     datasets = [*tree.with_runtime(wheel), tree.carried("wheels-py3", folder, "wheels-1")]
-    source = f"PLAN, DATASETS = {tree.plan!r}, {datasets!r}\n{BOOTSTRAP.read_text()}\nimport absent_thing, json; print(absent_thing.WHO, json.loads('1'))"
+    cells = [f"PLAN, DATASETS = {tree.plan!r}, {datasets!r}", BOOTSTRAP.read_text(), "import absent_thing, json"]
+    source = "\n".join([*cells, "print(absent_thing.WHO, json.loads('1'))"])
     environment = {**os.environ, "KKB_KAGGLE": str(kaggle)}
     for _ in range(2):
-        ran = subprocess.run([home / "bin" / "python", "-c", source], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        ran = subprocess.run(
+            [home / "bin" / "python", "-c", source], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         assert ran.stdout.strip() == "absent_thing 1", ran.stderr
     listed = subprocess.run([home / "bin" / "pip", "list"], capture_output=True, text=True, timeout=60, check=True).stdout
     assert "json" not in listed

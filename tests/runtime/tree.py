@@ -25,7 +25,9 @@ class Tree:
     `units` is a list of (member, fold, view). Prefix weights are uneven on purpose, so that a wrong prefix shows.
     """
 
-    def __init__(self, root, *, samples=10, units=None, layout="typed", form="columns", batch=4, limit=600.0, sample=None, seconds=1e-4):
+    def __init__(
+        self, root, *, samples=10, units=None, layout="typed", form="columns", batch=4, limit=600.0, sample=None, seconds=1e-4
+    ):
         self.root, self.layout = root, layout
         self.units = units if units is not None else [(0, 0, "identity"), (0, 0, "hflip"), (1, -1, "identity")]
         self.ids = [f"{index:03d}" for index in range(samples)]
@@ -77,7 +79,13 @@ class Tree:
                 "sample_submission": "sample_submission.csv" if (self.competition / "sample_submission.csv").exists() else "",
                 "pattern": "test_images/{image_id}.png",
             },
-            "answer": {"file": "submission.csv", "id": "image_id", "form": form, "columns": columns(form), "classes": list(CLASSES)},
+            "answer": {
+                "file": "submission.csv",
+                "id": "image_id",
+                "form": form,
+                "columns": columns(form),
+                "classes": list(CLASSES),
+            },
             "units": [
                 {
                     "member": f"v001:m{member}",
@@ -93,7 +101,9 @@ class Tree:
                 }
                 for member, fold, view in self.units
             ],
-            "prefixes": [{"weights": uneven(k), "temperature": 1.0 + 0.5 * k, "score": None} for k in range(1, len(self.units) + 1)],
+            "prefixes": [
+                {"weights": uneven(k), "temperature": 1.0 + 0.5 * k, "score": None} for k in range(1, len(self.units) + 1)
+            ],
             "prior": [0.5, 0.3, 0.2],
         }
 
@@ -145,18 +155,29 @@ class Tree:
     def notebook(self, datasets, **arguments):
         """The cells as one script: variables, bootstrap, the call."""
         call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        cells = [f"PLAN = {self.plan!r}", f"DATASETS = {datasets!r}", BOOTSTRAP.read_text(), f"result = kkb_runtime.run(PLAN, DATASETS, {call})"]
+        cells = [
+            f"PLAN = {self.plan!r}",
+            f"DATASETS = {datasets!r}",
+            BOOTSTRAP.read_text(),
+            f"result = kkb_runtime.run(PLAN, DATASETS, {call})",
+        ]
         return "\n".join(cells)
 
     def start(self, source, **popen):
         """Run a script as Kaggle would: another process, an empty folder, nothing of ours importable."""
         (self.root / "working").mkdir(exist_ok=True)
         clean = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "KAGGLE_KERNEL_RUN_TYPE"}}
-        environment = {**clean, "KKB_KAGGLE": str(self.root), **popen.pop("env", {})}
+        environment = {**clean, "KKB_KAGGLE": str(self.root), "TMPDIR": str(self.root.parent), **popen.pop("env", {})}
         script = self.root / "notebook.py"
         script.write_text(textwrap.dedent(source))
         return subprocess.Popen(
-            [sys.executable, str(script)], cwd=self.root / "working", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **popen
+            [sys.executable, str(script)],
+            cwd=self.root / "working",
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **popen,
         )
 
 

@@ -149,10 +149,12 @@ class Stand:
         names = {"ownerSlug": "local", "slug": slug, "title": slug.replace("-", " "), "licenseName": "CC0-1.0"}
         answer = self.call(DATASETS, "CreateDataset", **names, isPrivate=True, files=tokens)
         if answer.get("status") == "ok":
-            self.until(lambda: self.call(DATASETS, "GetDatasetStatus", ownerSlug="local", datasetSlug=slug).get("status") == "READY")
+            self.until(
+                lambda: self.call(DATASETS, "GetDatasetStatus", ownerSlug="local", datasetSlug=slug).get("status") == "READY"
+            )
         return answer
 
-    def push(self, slug, source, **fields):
+    def push(self, slug, source, /, **fields):
         """Save a kernel; returns the answer."""
         values = {"slug": f"local/{slug}", "newTitle": slug.replace("-", " "), "text": notebook(source), "language": "python"}
         values |= {"kernelType": "notebook", "isPrivate": True, "competitionDataSources": [COMPETITION]}

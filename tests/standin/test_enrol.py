@@ -67,11 +67,11 @@ def test_adding_the_same_again_changes_nothing_and_other_data_replaces_it(tmp_pa
 
 
 def without(name):
-    return lambda data, hidden: (hidden / name).unlink()
+    return lambda _, hidden: (hidden / name).unlink()
 
 
 def solution(header, rows):
-    return lambda data, hidden: write_table(hidden / "solution.csv", header, rows)
+    return lambda _, hidden: write_table(hidden / "solution.csv", header, rows)
 
 
 GOOD = [(100 + n, n % 2, "Public" if n < 5 else "Private") for n in range(10)]
@@ -79,8 +79,11 @@ FAULTS = {
     "no solution": (without("solution.csv"), "solution.csv"),
     "no hidden test": (without("test.csv"), "test.csv"),
     "no hidden sample": (without("sample_submission.csv"), "sample_submission.csv"),
-    "no visible sample": (lambda data, hidden: (data / "sample_submission.csv").unlink(), "sample_submission.csv"),
-    "solution among the visible": (lambda data, hidden: shutil.copy(hidden / "solution.csv", data / "solution.csv"), "solution.csv"),
+    "no visible sample": (lambda data, _: (data / "sample_submission.csv").unlink(), "sample_submission.csv"),
+    "solution among the visible": (
+        lambda data, hidden: shutil.copy(hidden / "solution.csv", data / "solution.csv"),
+        "solution.csv",
+    ),
     "an id too many": (solution(("id", "label", "Usage"), [*GOOD, (999, 0, "Public")]), "999"),
     "an id too few": (solution(("id", "label", "Usage"), GOOD[:9]), "109"),
     "an id twice": (solution(("id", "label", "Usage"), [*GOOD[:9], GOOD[0]]), "more than once"),

@@ -10,7 +10,6 @@ import requests
 from tests.standin.conftest import COMPETITIONS, COPY_X, HIDDEN_ROWS, KERNELS, NO_PROXIES, write_dataset, write_kernel
 
 
-
 def zipped(**files):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -25,7 +24,9 @@ def status_of(stand, slug):
 
 def test_the_command_line_client_gets_from_data_to_a_score(stand):
     weights = bytes(range(256)) * 5000
-    folder = write_dataset(stand.scratch / "data", "tiny-weights", {"w.bin": weights, "e.txt": b"", "pack.zip": zipped(a="1", d__b="2")})
+    folder = write_dataset(
+        stand.scratch / "data", "tiny-weights", {"w.bin": weights, "e.txt": b"", "pack.zip": zipped(a="1", d__b="2")}
+    )
     assert "is being created" in stand.kaggle("datasets", "create", "-p", folder).stdout
     stand.until(lambda: status_of(stand, "tiny-weights") == {"status": "ready", "current_version_number": 1})
     listed = stand.kaggle("datasets", "files", "local/tiny-weights", "-v").stdout
@@ -135,4 +136,6 @@ def test_the_rerun_sees_the_hidden_rows_and_no_solution(stand):
     [submission] = stand.submissions()
     assert (submission["status"], submission["publicScore"], submission["privateScore"]) == ("COMPLETE", "1.00000", "1.00000")
     output = stand.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="what-is-there")
-    assert len(requests.get(output["files"][0]["url"], timeout=30, proxies=NO_PROXIES).text.splitlines()) == 1 + 3  # of the commit run
+    assert (
+        len(requests.get(output["files"][0]["url"], timeout=30, proxies=NO_PROXIES).text.splitlines()) == 1 + 3
+    )  # of the commit run

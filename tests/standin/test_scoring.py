@@ -13,7 +13,9 @@ def files(tmp_path):
     """Write solution, sample and submission; return what score() needs."""
 
     def write(labels, header, rows, sample=None):
-        solution = [(key, label, "Public" if n < 2 else "Private") for n, (key, label) in enumerate(zip(IDS, labels, strict=True))]
+        solution = [
+            (key, label, "Public" if n < 2 else "Private") for n, (key, label) in enumerate(zip(IDS, labels, strict=True))
+        ]
         write_table(tmp_path / "solution.csv", ("id", "label", "Usage"), solution)
         write_table(tmp_path / "sample.csv", sample or header, [(key, *[0] * (len(sample or header) - 1)) for key in IDS])
         write_table(tmp_path / "submission.csv", header, rows)

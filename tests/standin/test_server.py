@@ -100,7 +100,7 @@ def test_it_listens_on_loopback_only(shared):
     for address in others:
         if address.startswith("127."):
             continue
-        with pytest.raises(OSError, match="refused|timed out|unreachable"):
+        with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
             socket.create_connection((address, port), timeout=2)
 
 
@@ -120,7 +120,9 @@ def test_a_body_that_is_no_message_is_a_400(shared, body):
 
 
 def test_a_download_address_works_without_a_key_resumes_and_cannot_be_changed(shared):
-    reply = shared.raw(COMPETITIONS, "DownloadDataFile", {"competitionName": "tiny-comp", "fileName": "train.csv"}, allow_redirects=False)
+    reply = shared.raw(
+        COMPETITIONS, "DownloadDataFile", {"competitionName": "tiny-comp", "fileName": "train.csv"}, allow_redirects=False
+    )
     url = reply.headers["location"]
     whole = requests.get(url, timeout=10, proxies=NO_PROXIES)
     assert whole.content.startswith(b"id,x,label")
@@ -181,7 +183,10 @@ def test_uploads_refuse_what_does_not_fit(shared):
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b"])
 def test_names_that_lead_elsewhere_are_refused(shared, name):
-    assert shared.raw("blobs.BlobApiService", "StartBlobUpload", {"type": "DATASET", "name": name, "contentLength": 1}).status_code == 400
+    assert (
+        shared.raw("blobs.BlobApiService", "StartBlobUpload", {"type": "DATASET", "name": name, "contentLength": 1}).status_code
+        == 400
+    )
 
 
 def test_a_dataset_needs_complete_uploads(shared):
@@ -236,18 +241,22 @@ def test_a_kill_in_the_middle_of_a_run_loses_nothing_and_repeats_nothing(stand):
     stand.finished()
     assert control.status(stand.home)["kernels"] == {"COMPLETE": 2}
     kernels = stand.call(KERNELS, "ListKernels")["kernels"]
-    assert {kernel["ref"]: kernel["currentVersionNumber"] for kernel in kernels} == {"local/slow-kernel": 1, "local/next-kernel": 1}
+    assert {kernel["ref"]: kernel["currentVersionNumber"] for kernel in kernels} == {
+        "local/slow-kernel": 1,
+        "local/next-kernel": 1,
+    }
     log = stand.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="slow-kernel")["log"]
     assert log.count("started") == 1
     assert stand.call(DATASETS, "GetDatasetStatus", ownerSlug="local", datasetSlug="tiny-weights") == {"status": "READY"}
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_submission_is_scored_leaves_one_submission_with_a_score(stand):
     slow = "import time, os\ntime.sleep(2 if os.environ.get('KAGGLE_IS_COMPETITION_RERUN') else 0)\n" + COPY_X
     stand.push("slow-rerun", slow)
     stand.finished()
     assert stand.submit("slow-rerun").status_code == 200
-    stand.until(lambda: (Home(stand.home).submission(1) / "run").is_dir())
+    stand.until((Home(stand.home).submission(1) / "run").is_dir)
     os.kill(record_of(stand).pid, signal.SIGKILL)
     control.up(stand.home)
     stand.scored()
@@ -255,6 +264,7 @@ def test_a_kill_while_a_submission_is_scored_leaves_one_submission_with_a_score(
     assert (submission["status"], submission["publicScore"]) == ("COMPLETE", "1.00000")
 
 
+@pytest.mark.slow
 def test_stopping_the_server_ends_its_runs_and_starting_it_goes_on(stand):
     slow = "import time\ntime.sleep(3)\n" + COPY_X
     stand.push("slow-kernel", slow)

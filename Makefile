@@ -1,0 +1,59 @@
+# `make demo` shows the whole job, `make test` says whether it still works. Check never writes; fix does.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt
+
+# Packages of Kaggle's image, oldest and newest that notebooks still run on: the travelling runtime is tested against both.
+IMAGES := tests/images/2026-05.txt tests/images/2026-08.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check fix test test-all test-images bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## a virtual environment with everything
+
+$(READY): pyproject.toml tests/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python %d.%d, expected 3.11 or newer: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing (torch is large: some minutes)"
+	$(PIP) --editable '.[train,test]'
+	touch $@
+
+demo: $(READY)  ## the whole job on bundled data against the stand-in, in minutes
+	$(BIN)/kkb demo
+
+check: $(READY)  ## lint, format and types; writes nothing
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/mypy --cache-dir=$(VENV)/.mypy
+
+fix: $(READY)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: check  ## every law and one case of each kind
+	$(BIN)/python -m pytest -m 'not slow and not bench'
+
+test-all: $(READY)  ## every case that an issue names
+	$(BIN)/python -m pytest -m 'not bench'
+
+bench: $(READY)  ## everything with a time in it
+	$(BIN)/python -m pytest -m bench -s
+
+test-images: $(IMAGES:tests/images/%.txt=$(VENV)-%/.ready)  ## the travelling runtime with the packages of Kaggle's images
+	@set -e; for image in $(IMAGES:tests/images/%.txt=%); do \
+	  echo "tests/runtime with the packages of $$image"; \
+	  $(VENV)-$$image/bin/python -m pytest -m 'not bench' -p no:cacheprovider tests/runtime; \
+	done
+
+$(VENV)-%/.ready: tests/images/%.txt
+	test -x $(VENV)-$*/bin/python || $(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+clean:  ## remove environments and caches; weights, kernels and .kkb stay
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,107 @@
+"""The stand-in for people: one page with everything it holds, one for each kernel version's log.
+
+Reads only; shows no credential, no solution and nothing of a rerun but what the API shows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from builder.standin import competitions, datasets, kernels
+from builder.standin.home import files_below
+from builder.standin.wire import Call, Service
+
+HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Cache-Control": "no-store"}
+SHOWN = 50
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=PackageLoader("builder.standin", "pages"), autoescape=True, undefined=StrictUndefined)
+
+
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _took(row: sqlite3.Row) -> str:
+    if row["started"] is None or row["finished"] is None:
+        return ""
+    return f"{row['finished'] - row['started']:.1f} s"
+
+
+class Pages:
+    """The pages of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._call = Call(service, service.record.url)
+
+    def overview(self, _: Request) -> Response:
+        """Everything at a glance."""
+        runs = self._runs()
+        contests = [self._contest(row) for row in self._call.store.all("SELECT * FROM competitions ORDER BY slug")]
+        waiting = any(run["status"] in kernels.ACTIVE for run in runs)
+        pending = any(entry["status"] == "PENDING" for contest in contests for entry in contest["submissions"])
+        return self._render("overview.html.j2", runs=runs, contests=contests, datasets=self._datasets(), busy=waiting or pending)
+
+    def kernel(self, request: Request) -> Response:
+        """One version of a kernel: how it ended, its files, its log."""
+        kernel, version = kernels.find(
+            self._call, request.path_params["owner"], request.path_params["slug"], request.query_params.get("version")
+        )
+        folder = self._service.home.kernel(kernel["slug"], version["number"])
+        sql = "SELECT number, status FROM kernel_versions WHERE kernel = ? ORDER BY number DESC"
+        entries = json.loads(kernels.log_text(folder) or "[]")
+        return self._render(
+            "kernel.html.j2",
+            kernel=dict(kernel),
+            version={**dict(version), "took": _took(version), "created": _clock(version["created"])},
+            versions=[dict(row) for row in self._call.store.all(sql, kernel["id"])],
+            sources=json.loads(version["sources"]),
+            files=[
+                {"name": path.as_posix(), "bytes": (folder / "output" / path).stat().st_size}
+                for path in files_below(folder / "output")
+            ],
+            log=entries,
+            busy=version["status"] in kernels.ACTIVE,
+        )
+
+    def _runs(self) -> list[dict[str, Any]]:
+        sql = (
+            "SELECT k.slug, k.title, v.number, v.status, v.failure, v.machine, v.created, v.started, v.finished"
+            " FROM kernel_versions v JOIN kernels k ON k.id = v.kernel ORDER BY v.created DESC LIMIT ?"
+        )
+        rows = self._call.store.all(sql, SHOWN)
+        return [{**dict(row), "created": _clock(row["created"]), "took": _took(row)} for row in rows]
+
+    def _contest(self, row: sqlite3.Row) -> dict[str, Any]:
+        sql = "SELECT * FROM submissions WHERE competition = ? ORDER BY ref DESC LIMIT ?"
+        entries = [
+            {**dict(entry), "created": _clock(entry["created"])} for entry in self._call.store.all(sql, row["slug"], SHOWN)
+        ]
+        best = competitions.best_submission(self._call, row)
+        return {**dict(row), "submissions": entries, "best": None if best is None else dict(best)}
+
+    def _datasets(self) -> list[dict[str, Any]]:
+        found = []
+        for row in self._call.store.all("SELECT * FROM datasets ORDER BY id DESC LIMIT ?", SHOWN):
+            newest = datasets.versions_of(self._call, row)[0]
+            status = datasets.status_of(newest, self._service.now()).name
+            found.append(
+                {**dict(row), "number": newest["number"], "bytes": newest["bytes"], "files": newest["files"], "status": status}
+            )
+        return found
+
+    def _render(self, template: str, **values: Any) -> Response:
+        owner, url = self._service.owner, self._service.record.url
+        text = _templates().get_template(template).render(owner=owner, url=url, **values)
+        return HTMLResponse(text, headers=HEADERS)
