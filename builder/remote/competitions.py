@@ -132,6 +132,14 @@ def files(client: Client, slug: str) -> list[RemoteFile]:
     return sorted((RemoteFile(file["name"], int(file.get("totalBytes") or 0)) for file in found), key=lambda file: file.name)
 
 
+def check_access(client: Client, slug: str) -> None:
+    """Raise CredentialError when the data of competition `slug` are closed to us, UserError when there is none. One request."""
+    try:
+        client.call("competition_files", slug=slug, page_token=None)
+    except RefusedError as error:
+        raise refused(slug, error) from None
+
+
 def limits(client: Client, slug: str) -> Limits:
     """How many submissions are left for competition `slug`."""
     try:

@@ -136,6 +136,9 @@ def _create(client: Client, bundle: Bundle, on_progress: Progress | None) -> int
                 names=sorted(bundle.files),
                 public=bundle.public,
             )
+        except RefusedError:
+            staging.clear(staged)
+            raise
         except UnavailableError as error:
             failures += 1
             if failures >= ATTEMPTS:

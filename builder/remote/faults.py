@@ -32,7 +32,7 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     response = next((r for e in chain if (r := getattr(e, "response", None)) is not None), None)
     if response is not None:
         return _of_response(response, str(error))
-    return _failure(_kind(error, chain), _text(error), sent=not any(_never_sent(e) for e in chain))
+    return _failure(_kind(error, chain), _text(error, chain), sent=not any(_never_sent(e) for e in chain))
 
 
 def _of_response(response: Any, message: str) -> dict[str, Any]:
@@ -115,7 +115,12 @@ def _failure(
     return {"kind": kind, "message": short, "status": status, "retry_after": retry_after, "sent": sent}
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, chain: list[BaseException]) -> str:
+    import requests
+
     if isinstance(error, SystemExit):
         return "the official client found no credentials that it can use"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        # What is wrapped three times over says it in the fewest words: "[Errno 111] Connection refused".
+        return f"no connection: {min((str(e) for e in chain if str(e)), key=len, default='no reason given')}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,8 @@ from builder.remote.environment import scrub, secrets
 
 CHILD = Path(__file__).with_name("child.py")
 PATIENCE_S = 5.0
+# Even bytes that keep trickling come to an end: half a day is 200 GB at 5 MB/s.
+LONGEST_S = 12 * 3600.0
 
 
 class Process:
@@ -50,13 +53,15 @@ class Process:
         """The answer to one call: {"value" or "failure", "bytes", "notes"}.
 
         Raises:
-            UnavailableError: Nothing came for `timeout_s` seconds, or the process ended. It cannot be asked again.
+            UnavailableError: Nothing came for `timeout_s` seconds, or no answer for LONGEST_S, or the process ended. It cannot be
+                asked again.
         """
+        deadline = time.monotonic() + LONGEST_S
         self._request += 1
         self._write({"id": self._request, "call": call, "arguments": dict(arguments)})
         while True:
             try:
-                line = self._answers.get(timeout=timeout_s)
+                line = self._answers.get(timeout=max(0.0, min(timeout_s, deadline - time.monotonic())))
             except queue.Empty:
                 raise UnavailableError(
                     f"no answer to '{call}'", timeout=True, found=f"silence for {timeout_s:.0f} s", remedy=TRY_AGAIN

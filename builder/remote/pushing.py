@@ -195,7 +195,7 @@ def _check_sources(client: Client, local: KernelFolder) -> None:
                 remedy="run `kkb push` again; it uploads the datasets and waits for them",
             )
     for slug in local.competitions:
-        competitions.files(client, slug)
+        competitions.check_access(client, slug)
 
 
 def _name(address: str) -> str | None:

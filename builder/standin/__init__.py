@@ -8,7 +8,10 @@ Never: listens elsewhere than on loopback, forwards a request, or shows a soluti
     server         the process: sockets, routes, start and stop
     wire           one request: address form, credentials, message in, message out, errors
     uploads, storage, unpack             bytes in, bytes out, archives
-    account, datasets, models, kernels, competitions   the services, one module each
+    services       the API in one table; the handlers: account, datasets and deposit (reading and writing), models and
+                   shelving, kernels and saving, competitions and submitting
+    parcels, sources    what a version is made of; what a kernel mounts
     runner, scoring, enrol               executing kernels, scoring submissions, adding competitions
+    faults, strike, page                 what goes wrong on request, and how; the page for people
     home, store    where things lie on disk; the SQLite file
 """

@@ -7,40 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.errors import RemoteError, UserError, WaitError
-from builder.standin import enrol, faults
-from builder.standin.home import Home, Record, Settings, new_record, read_record, read_settings, write_record, write_settings
+from builder import workspace
+from builder.errors import UserError, did_you_mean
+from builder.standin import enrol, faults, process
+from builder.standin.home import Home, Settings, new_record, read_record, read_settings, write_record, write_settings
+from builder.standin.process import Running
 from builder.standin.store import Store
-
-START_S = 60.0
-STOP_S = 20.0
-POLL_S = 0.05
-PROXIES = ("HTTP_PROXY", "http_proxy")
-NO_PROXIES = ("NO_PROXY", "no_proxy")
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server that answers."""
-
-    pid: int
-    port: int
-    url: str
-    username: str
-    token: str = field(repr=False)
-    home: Path
 
 
 def up(home: Path, port: int | None = None) -> Running:
@@ -58,7 +35,7 @@ def up(home: Path, port: int | None = None) -> Running:
     place = Home(home.resolve())
     place.root.mkdir(parents=True, exist_ok=True)
     read_settings(place)  # a mistake in the settings is the user's to mend, before anything starts
-    with _locked(place):
+    with process.locked(place):
         present = running(home)
         if present is not None:
             if port not in (None, present.port):
@@ -69,9 +46,9 @@ def up(home: Path, port: int | None = None) -> Running:
         if record is None:
             record = new_record()
             write_record(place, record)
-        with contextlib.closing(_listen(port, record.port)) as listener:
-            process = _spawn(place, listener)
-        return _await(place, process)
+        with contextlib.closing(process.listen(port, record.port)) as listener:
+            server = process.spawn(place, listener)
+        return process.wait_until_up(place, server)
 
 
 def down(home: Path) -> bool:
@@ -79,14 +56,14 @@ def down(home: Path) -> bool:
     place = Home(home.resolve())
     if not place.root.is_dir():
         return False
-    with _locked(place):
+    with process.locked(place):
         present = running(home)
         if present is None:
             return False
         for kind in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(present.pid, kind)
-            if _gone(present.pid):
+            if process.gone(present.pid):
                 break
         record = read_record(place)
         if record is not None and record.pid == present.pid:
@@ -98,9 +75,9 @@ def running(home: Path) -> Running | None:
     """The server that runs for this folder, or None. A stale record, or another program on its port, counts as none."""
     place = Home(home.resolve())
     record = read_record(place)
-    if record is None or not record.pid or _health(record) != record.instance:
+    if record is None or not record.pid or process.health(record) != record.instance:
         return None
-    return _running(place, record)
+    return process.describe(place, record)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -116,8 +93,8 @@ def environment(home: Path) -> dict[str, str]:
     return {
         # The client knows no URL setting. This makes it call http://localhost, and the proxy takes that to our port.
         "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-        **dict.fromkeys(PROXIES, proxy),
-        **dict.fromkeys(NO_PROXIES, ""),  # a `localhost` in the caller's list would go past the proxy
+        **dict.fromkeys(process.PROXIES, proxy),
+        **dict.fromkeys(process.NO_PROXIES, ""),  # a `localhost` in the caller's list would go past the proxy
         "KAGGLE_USERNAME": record.username,
         "KAGGLE_KEY": record.key,
         # The client tries a token before the key: the caller's own KAGGLE_API_TOKEN, or the file ~/.kaggle/access_token. One that
@@ -181,7 +158,7 @@ def add_competition(  # noqa: PLR0913 - a competition has that many facts, all b
     competition = enrol.Competition(
         slug, title or slug.replace("-", " ").title(), metric, float(limit_s), daily, machine, submission_file
     )
-    with _locked(place, "competitions.lock"):
+    with process.locked(place, "competitions.lock"):
         return enrol.add(place, Store(place.database), competition, data, hidden)
 
 
@@ -191,117 +168,27 @@ def configure(home: Path, **changes: Any) -> Settings:
 
 
 def set_fault(home: Path, target: str, kind: str, *, times: int = 1, skip: int = 0, **options: Any) -> int:
-    """Ask for a fault (see `faults`); returns its number."""
+    """Ask for a fault (see `faults`); returns its number. Raises UserError when there is no such target or kind."""
+    from builder.standin.services import targets
+
+    known = [*targets(), *faults.FATES]
+    if target not in known:
+        raise UserError(
+            f"nothing is called '{target}'", expected="a method of the API or a thing", remedy=did_you_mean(target, known)
+        )
     return faults.add(Store(Home(home.resolve()).database), target, kind, times=times, skip=skip, **options)
+
+
+def load_faults(home: Path, file: Path) -> list[int]:
+    """Ask for every fault of a JSON file, a list of `{"target": ..., "kind": ..., "times": ..., "skip": ..., ...}`."""
+    entries = workspace.read_json(file, remedy='write [{"target": "SaveKernel", "kind": "500"}]')
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and {"target", "kind"} <= set(entry) for entry in entries
+    ):
+        raise UserError("not a list of faults", file=file, expected="objects with at least target and kind")
+    return [set_fault(home, **entry) for entry in entries]
 
 
 def clear_faults(home: Path) -> int:
     """Forget all faults that wait; returns how many."""
     return faults.clear(Store(Home(home.resolve()).database))
-
-
-@contextlib.contextmanager
-def _locked(place: Home, name: str = "lock") -> Iterator[None]:
-    """One starter or stopper at a time; the lock goes with its process."""
-    place.root.mkdir(parents=True, exist_ok=True)
-    with (place.root / name).open("w") as stream:
-        deadline = time.monotonic() + START_S + STOP_S
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise WaitError("another kkb process holds the stand-in's lock", file=place.root / name) from None
-                time.sleep(POLL_S)
-        yield
-
-
-def _listen(port: int | None, last: int) -> socket.socket:
-    """A listening socket. Raises UserError when the asked port is taken."""
-    reason = ""
-    for candidate in [port] if port is not None else [last, 0]:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", candidate))
-            listener.listen(128)
-            return listener
-        except (OSError, OverflowError) as error:
-            listener.close()
-            reason = str(error)
-    raise UserError(
-        f"port {port} cannot be used", found=reason, expected="a free port on 127.0.0.1", remedy="choose another --port, or none"
-    )
-
-
-def _spawn(place: Home, listener: socket.socket) -> subprocess.Popen[bytes]:
-    """The detached server process. Its environment has no credentials and no proxies of the caller."""
-    dropped = {*PROXIES, *NO_PROXIES, "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
-    kept: Mapping[str, str] = {
-        name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_") and name not in dropped
-    }
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, *([kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else [])])
-    # The log holds one server's life: what an earlier one wrote does not explain this one.
-    with place.log.open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "builder.standin.server", "--home", str(place.root), "--socket", str(listener.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=place.root,
-            env={**kept, "PYTHONPATH": path},
-            pass_fds=[listener.fileno()],
-            start_new_session=True,
-        )
-
-
-def _await(place: Home, process: subprocess.Popen[bytes]) -> Running:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        record = read_record(place)
-        if record is not None and record.pid == process.pid and _health(record) == record.instance:
-            return _running(place, record)
-        if process.poll() is not None:
-            tail = place.log.read_text("utf-8", errors="replace")[-2000:].strip()
-            raise RemoteError(
-                "the stand-in ended while starting", found=tail or f"exit code {process.returncode}", file=place.log
-            )
-        time.sleep(POLL_S)
-    process.kill()
-    raise WaitError("the stand-in does not answer", found=f"nothing within {START_S:.0f} s", file=place.log)
-
-
-def _running(place: Home, record: Record) -> Running:
-    return Running(
-        pid=record.pid, port=record.port, url=record.url, username=record.username, token=record.token, home=place.root
-    )
-
-
-def _health(record: Record) -> str:
-    """The instance that answers on the record's port; empty when nobody does."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", record.port, timeout=5.0)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().read(100).decode("latin-1")
-    except (OSError, http.client.HTTPException):
-        return ""
-    finally:
-        connection.close()
-
-
-def _gone(pid: int) -> bool:
-    """Wait until a process has ended; False when it has not within the limit."""
-    deadline = time.monotonic() + STOP_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)  # when we are its parent, it stays a zombie until somebody asks
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(POLL_S)
-    return False

@@ -54,7 +54,7 @@ def add(store: Store, target: str, kind: str, *, times: int = 1, skip: int = 0, 
     kinds = FATES.get(target, tuple(REQUEST_KINDS))
     if kind not in kinds:
         raise UserError(f"'{target}' cannot have the fault '{kind}'", expected=", ".join(kinds), remedy=did_you_mean(kind, kinds))
-    if times == 0 or times < FOREVER or skip < 0:
+    if not (isinstance(times, int) and isinstance(skip, int)) or times == 0 or times < FOREVER or skip < 0:
         raise UserError(
             "wrong count", found=f"times={times}, skip={skip}", expected="times of 1 or more (-1: always), skip of 0 or more"
         )

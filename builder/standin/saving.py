@@ -16,7 +16,7 @@ from kagglesdk.kernels.types import kernels_api_service as api
 from kagglesdk.kernels.types.kernels_enums import KernelExecutionType
 
 from builder import workspace
-from builder.standin import faults, sources
+from builder.standin import account, faults, sources
 from builder.standin.kernels import ACTIVE, DRAFT, QUEUED, kernel_row
 from builder.standin.wire import ApiError, Call, Methods
 
@@ -110,6 +110,8 @@ def _refusal(call: Call, request: Any, *, gpu: bool) -> str:
     kind, limit = ("GPU", settings.gpu_sessions) if gpu else ("CPU", settings.cpu_sessions)
     if active >= limit:
         return f"Maximum batch {kind} session count of {limit} reached."
+    if gpu and account.gpu_seconds(call) >= settings.gpu_hours * account.HOUR:
+        return f"You have used your weekly GPU quota of {settings.gpu_hours:g} hours."
     return ""
 
 

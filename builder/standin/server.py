@@ -27,37 +27,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from builder.standin import (
-    account,
-    competitions,
-    datasets,
-    deposit,
-    faults,
-    kernels,
-    models,
-    page,
-    saving,
-    shelving,
-    storage,
-    strike,
-    submitting,
-    uploads,
-    wire,
-)
+from builder.standin import faults, kernels, page, storage, strike, uploads, wire
 from builder.standin.home import Home, new_record, read_record, write_record
 from builder.standin.runner import Runner
+from builder.standin.services import SERVICES
 from builder.standin.store import Store
-from builder.standin.wire import ApiError, Call, Loopback, Methods, Service, failure
+from builder.standin.wire import ApiError, Call, Loopback, Service, failure
 
 log = logging.getLogger(__name__)
-SERVICES: dict[str, Methods] = {
-    "blobs.BlobApiService": uploads.METHODS,
-    "competitions.CompetitionApiService": {**competitions.METHODS, **submitting.METHODS},
-    "datasets.DatasetApiService": {**datasets.METHODS, **deposit.METHODS},
-    "kernels.KernelsApiService": {**kernels.METHODS, **saving.METHODS, **account.QUOTA},
-    "models.ModelApiService": {**models.METHODS, **shelving.METHODS},
-    "security.OAuthService": account.TOKENS,
-}
 OPEN = {"IntrospectToken"}  # the request itself carries what is to be checked
 LOG_POLL_S = 0.2
 END_OF_LOG = "data: END_OF_LOG\n\n"
@@ -193,6 +170,7 @@ def serve(home: Home, listener: socket.socket) -> None:
     runners.append(Runner(service))
     shutil.rmtree(home.incoming, ignore_errors=True)
     uploads.sweep(store, home, service.now())
+    storage.sweep(home, service.now())
     home.client_config.mkdir(parents=True, exist_ok=True)
     config = uvicorn.Config(
         Site(service).app(),

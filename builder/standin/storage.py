@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -20,7 +21,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from builder import workspace
-from builder.standin.home import files_below
+from builder.standin.home import Home, files_below
 from builder.standin.wire import ApiError, Call, Service
 
 VALID_S = 24 * 3600
@@ -56,15 +57,22 @@ def _sign(service: Service, text: str) -> str:
     return hmac.new(service.record.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+def sweep(home: Home, now: float) -> None:
+    """Remove archives whose addresses have expired."""
+    if home.downloads.is_dir():
+        for path in home.downloads.iterdir():
+            if path.stat().st_mtime < now - VALID_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def archive(call: Call, folder: Path, key: str) -> Path:
-    """The zip of a folder, made once per `key`: same content, same bytes."""
+    """The zip of a folder, made once per `key`: same content, same bytes. Stored, not compressed: weights don't get smaller."""
     path = call.home.downloads / f"{key}.zip"
     if path.is_file():
         return path
-    with workspace.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
+    with workspace.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as target:
         for relative in files_below(folder):
             entry = zipfile.ZipInfo(relative.as_posix(), EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             with (folder / relative).open("rb") as source, target.open(entry, "w", force_zip64=True) as sink:
                 while chunk := source.read(workspace.CHUNK):

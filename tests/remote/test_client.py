@@ -15,6 +15,7 @@ from tests.remote.scripted import DROP, ENVIRONMENT, HANG, html, ok, refuse
 
 LIMITS = ok(numToday=1, numTotal=2, numAllowedNow=3)
 KEY = ENVIRONMENT["KAGGLE_KEY"]
+ROOT = Path(__file__).parents[2]
 
 
 def limits(client):
@@ -208,9 +209,8 @@ def test_the_process_ends_with_its_caller(tmp_path):
     )
     import subprocess
 
-    root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, cwd=root, env={**os.environ}
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ}
     )
     pid = int(done.stdout)
     for _ in range(200):
@@ -249,3 +249,18 @@ def test_an_unknown_competition_is_the_users_error(talk):
     client, _, _ = talk({"ListDataFiles": [refuse(404)]})
     with pytest.raises(UserError, match="no competition 'digits'"):
         competitions.files(client, "digits")
+
+
+def test_importing_the_whole_room_imports_no_client():
+    import subprocess
+
+    program = (
+        "import importlib, pkgutil, sys\n"
+        "import builder.remote as room\n"
+        "names = [found.name for found in pkgutil.walk_packages(room.__path__, 'builder.remote.')]\n"
+        "[importlib.import_module(name) for name in names if not name.endswith('.child')]\n"
+        "print(len(names), sorted({'kaggle', 'kagglesdk', 'requests', 'pandas'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    count, found = done.stdout.strip().split(" ", 1)
+    assert (int(count) > 20, found) == (True, "[]")

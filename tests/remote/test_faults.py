@@ -3,7 +3,7 @@
 import pytest
 
 from builder.errors import GateError, RemoteError, UserError, WaitError
-from builder.remote import competitions, datasets, kernels, submissions
+from builder.remote import competitions, datasets, environment, kernels, submissions
 from builder.remote.retry import Polling
 from builder.standin import control
 from builder.standin.home import Home
@@ -31,13 +31,14 @@ def cases(*targets):
     return list(case_list(*targets))
 
 
-def until_done(action):
-    """What a person does: run it, and when it says exit code 4, run it again."""
+def until_done(client, action):
+    """What a person does: run it, and when it says exit code 4, run it again. No message shows a secret."""
     try:
         return action()
     except RemoteError as error:
-        found = (error.exit_code, bool(error.remedy))
+        found, text = (error.exit_code, bool(error.remedy)), str(error.record())
     assert found == (4, True)
+    assert not [secret for secret in environment.secrets(client.environment) if secret in text]
     return action()
 
 
@@ -68,7 +69,7 @@ def finished(client, tmp_path_factory):
 def test_a_dataset_through_faults_is_one_dataset(client, faults, count, tmp_path, unique, target, kind):
     folder = bundle(tmp_path / "data", {"a.bin": b"a" * 2000, "b.bin": unique.encode()}, slug=f"faulty-{unique}")
     faults(target, kind, retry_after=1)
-    done = until_done(lambda: datasets.ensure(client, folder, polling=POLLING))
+    done = until_done(client, lambda: datasets.ensure(client, folder, polling=POLLING))
     row = count.store.one("SELECT id FROM datasets WHERE slug = ?", f"faulty-{unique}")
     assert count("dataset_versions", dataset=row["id"]) == 1
     assert datasets.files(client, *done.slug.split("/")) == {
@@ -83,7 +84,7 @@ def test_a_push_through_faults_is_one_run(client, faults, count, tmp_path, uniqu
     faults("kernel", "stuck")  # nobody needs the run itself
     folder = kernel(tmp_path / "kernel", f"faulty-{unique}", digest=unique * 12)
     faults(target, kind, retry_after=1)
-    pushed = until_done(lambda: kernels.push(client, folder, digest=unique * 12))
+    pushed = until_done(client, lambda: kernels.push(client, folder, digest=unique * 12))
     row = count.store.one("SELECT id FROM kernels WHERE slug = ?", f"faulty-{unique}")
     assert (pushed.version, count("kernel_versions", kernel=row["id"])) == (1, 1)
 
@@ -94,7 +95,7 @@ def test_a_second_version_is_told_from_the_first(client, faults, tmp_path, uniqu
     first = kernels.push(client, kernel(tmp_path / "one", f"twice-{unique}", digest="one", program="print(1)"))
     faults(*target_kind)
     folder = kernel(tmp_path / "two", f"twice-{unique}", digest="two", program="print(2)")
-    second = until_done(lambda: kernels.push(client, folder, digest="two"))
+    second = until_done(client, lambda: kernels.push(client, folder, digest="two"))
     assert (first.version, second.version) == (1, 2)
 
 
@@ -106,6 +107,7 @@ def test_a_submission_through_faults_is_one_submission(client, faults, count, fi
     digest = (unique * 12)[:12]
     faults(target, kind, retry_after=1)
     made = until_done(
+        client,
         lambda: submissions.submit(
             client,
             competition=COMPETITION,
@@ -114,7 +116,7 @@ def test_a_submission_through_faults_is_one_submission(client, faults, count, fi
             file="submission.csv",
             message="through faults",
             digest=digest,
-        )
+        ),
     )
     assert made.ref
     assert count("submissions", description=f"through faults {digest}") == 1
@@ -123,7 +125,7 @@ def test_a_submission_through_faults_is_one_submission(client, faults, count, fi
 @pytest.mark.parametrize(("target", "kind"), cases("ListKernelSessionOutput", "download"))
 def test_an_output_through_faults_is_whole(client, faults, finished, tmp_path, target, kind):
     faults(target, kind, retry_after=1)
-    found = until_done(lambda: kernels.output(client, finished.kernel, finished.version, tmp_path / "out"))
+    found = until_done(client, lambda: kernels.output(client, finished.kernel, finished.version, tmp_path / "out"))
     assert found.files == ("deep/run.json", "submission.csv")
     assert (tmp_path / "out/submission.csv").read_text().startswith("id,label\n100,0")
 
@@ -131,7 +133,7 @@ def test_an_output_through_faults_is_whole(client, faults, finished, tmp_path, t
 @pytest.mark.parametrize(("target", "kind"), cases("ListDataFiles", "DownloadDataFiles", "download"))
 def test_a_fetch_through_faults_is_whole(client, faults, tmp_path, target, kind):
     faults(target, kind, retry_after=1)
-    found = until_done(lambda: competitions.fetch(client, COMPETITION, tmp_path / "data"))
+    found = until_done(client, lambda: competitions.fetch(client, COMPETITION, tmp_path / "data"))
     assert "train.csv" in found.files
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.fetched.json"]
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from builder.errors import GateError, RunError, UserError, WaitError
+from builder.errors import CredentialError, GateError, RunError, UserError, WaitError
 from builder.remote import account, competitions, datasets, kernels, submissions
+from builder.remote.client import Client
 from builder.remote.retry import Polling
 from tests.remote.folders import COMPETITION, OWNER, bundle, kernel
 
@@ -186,3 +187,22 @@ def test_a_wait_is_bounded_and_the_run_goes_on(client, tmp_path, faults):
     assert "goes on" in caught.value.remedy
     with pytest.raises(WaitError):
         kernels.wait(client, pushed.kernel, pushed.version, limit_s=0.5, polling=POLLING)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"KAGGLE_API_TOKEN": None, "KAGGLE_KEY": "f" * 32},
+        {"KAGGLE_API_TOKEN": "standin_wrong-token-wrong-token"},
+        {"KAGGLE_API_TOKEN": None, "KAGGLE_KEY": None},
+    ],
+    ids=["wrong-key", "wrong-token-beside-a-key", "none"],
+)
+def test_wrong_or_missing_credentials_are_exit_code_2(client, change, tmp_path):
+    environment = {**client.environment, "HOME": str(tmp_path), "KAGGLE_CONFIG_DIR": str(tmp_path), **change}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    with Client(environment) as stranger, pytest.raises(CredentialError) as caught:
+        competitions.limits(stranger, COMPETITION)
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+    assert not [value for value in change.values() if value and value in str(caught.value)]

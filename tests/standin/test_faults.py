@@ -156,3 +156,15 @@ def test_a_fault_that_cannot_be_is_refused(faulty, target, kind, options, word):
 
 def test_every_kind_has_words():
     assert all(faults.REQUEST_KINDS.values())
+
+
+def test_faults_come_from_a_file_too_and_a_wrong_target_is_named(faulty, tmp_path):
+    file = tmp_path / "faults.json"
+    file.write_text('[{"target": "ListDatasets", "kind": "500", "times": 2}, {"target": "kernel", "kind": "stuck"}]')
+    assert len(control.load_faults(faulty.home, file)) == 2
+    assert [fault["kind"] for fault in control.status(faulty.home)["faults"]] == ["500", "stuck"]
+    with pytest.raises(UserError, match="ListDatasets"):
+        control.set_fault(faulty.home, "ListDatsets", "500")
+    file.write_text('{"kind": "500"}')
+    with pytest.raises(UserError, match="not a list of faults"):
+        control.load_faults(faulty.home, file)

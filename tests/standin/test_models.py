@@ -30,9 +30,12 @@ def test_a_kernel_mounts_the_version_that_it_pins(net):
     net.finished()
     log = net.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="reads-model")["log"]
     assert "one pinned" in log
-    assert net.push("reads-model", source, modelDataSources=["local/tiny-net/pyTorch/small"], kernelExecutionType="QUICK_SAVE").get(
-        "invalidModelSources"
-    ) is None
+    assert (
+        net.push("reads-model", source, modelDataSources=["local/tiny-net/pyTorch/small"], kernelExecutionType="QUICK_SAVE").get(
+            "invalidModelSources"
+        )
+        is None
+    )
 
 
 def test_taken_names_and_missing_things(net):
@@ -51,7 +54,9 @@ def test_the_command_line_client_makes_and_downloads_a_model(stand):
     folder = stand.scratch / "model"
     folder.mkdir()
     metadata = {"ownerSlug": "local", "title": "Tiny net", "slug": "tiny-net", "isPrivate": True, "description": "d"}
-    (folder / "model-metadata.json").write_text(json.dumps({**metadata, "subtitle": "", "publishTime": "", "provenanceSources": ""}))
+    (folder / "model-metadata.json").write_text(
+        json.dumps({**metadata, "subtitle": "", "publishTime": "", "provenanceSources": ""})
+    )
     assert "Your model was created. Id=1" in stand.kaggle("models", "create", "-p", folder).stdout
     instance = {"ownerSlug": "local", "modelSlug": "tiny-net", "instanceSlug": "small", "framework": "onnx", "overview": "o"}
     instance |= {"usage": "u", "licenseName": "Apache 2.0", "fineTunable": False, "trainingData": []}

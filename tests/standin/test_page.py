@@ -49,7 +49,14 @@ def test_everything_is_shown_and_what_people_wrote_is_only_text(stand):
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_renders_it(shared, tmp_path):
     url = read_record(Home(shared.home)).url
-    base = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900"]
+    base = [
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1200,900",
+    ]
     dom = subprocess.run([*base, "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True).stdout
     assert "Tiny Comp" in dom
     picture = tmp_path / "page.png"

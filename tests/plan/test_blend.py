@@ -1,0 +1,135 @@
+"""Weights and temperature: the optimum, not something near it; and nothing learnt from the row that is judged."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.plan import blend
+
+
+def families(seed, count, rows=200, classes=3):
+    """Calibrated-looking predictions of different skill, and the truth."""
+    draw = np.random.default_rng(seed)
+    y = draw.integers(0, classes, rows)
+    logits = draw.normal(0, 1, (count, rows, classes))
+    for family, skill in enumerate(draw.uniform(0, 3, count)):
+        logits[family, np.arange(rows), y] += skill
+    raised = np.exp(logits)
+    return (raised / raised.sum(axis=2, keepdims=True)).astype(np.float32), y
+
+
+def loss_of(oof, weights, y):
+    return blend.logloss(blend.pooled(oof, np.asarray(weights)), y)
+
+
+def every_blend(count, steps):
+    """All convex weights on a grid."""
+    if count == 1:
+        yield (1.0,)
+        return
+    for first in np.linspace(0, 1, steps + 1):
+        for rest in every_blend(count - 1, steps):
+            yield (first, *(weight * (1 - first) for weight in rest))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 3))
+def test_no_blend_on_a_grid_is_better(seed, count):
+    oof, y = families(seed, count)
+    found = loss_of(oof, blend.convex_weights(oof, y), y)
+    best = min(loss_of(oof, weights, y) for weights in every_blend(count, 200 if count == 2 else 30))
+    assert found <= best + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
+def test_weights_are_convex_and_no_direction_leads_down(seed, count):
+    """The conditions of Karush, Kuhn and Tucker: mean likelihood ratio 1 where there is weight, at most 1 where there is none."""
+    oof, y = families(seed, count)
+    weights = blend.convex_weights(oof, y)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    likelihood = oof[:, np.arange(len(y)), y].astype(np.float64)
+    ratio = (likelihood / (weights @ likelihood)).mean(axis=1)
+    assert (ratio <= 1 + 1e-3).all()
+    assert ratio[weights > 0.05] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_family_that_knows_nothing_gets_no_weight():
+    good, y = families(4, 1)
+    oof = np.concatenate([good, np.full_like(good, 1 / 3)])
+    oof[1] = np.roll(good[0], 1, axis=0)
+    weights = blend.convex_weights(oof, y)
+    assert weights[0] > 0.9
+
+
+def test_a_true_class_that_was_ruled_out_leaves_finite_weights():
+    oof, y = families(1, 2)
+    oof[0, np.arange(len(y)), y] = 0
+    weights = blend.convex_weights(oof, y)
+    assert np.isfinite(weights).all()
+    assert weights.sum() == pytest.approx(1)
+    assert weights[1] > 0.99
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), truth=st.floats(0.5, 2.5))
+def test_a_known_temperature_is_found_again(seed, truth):
+    """Labels drawn from p, predictions sharpened by 1 / truth: the temperature that repairs them is the one that spoilt them."""
+    draw = np.random.default_rng(seed)
+    p = draw.dirichlet(np.ones(3), 6000)
+    y = (p.cumsum(axis=1) > draw.random((len(p), 1))).argmax(axis=1)
+    spoilt = blend.tempered(p, 1 / truth)
+    assert blend.temperature(spoilt, y) == pytest.approx(truth, rel=0.08)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_no_temperature_on_a_grid_is_better(seed):
+    (p,), y = families(seed, 1)
+    found = blend.logloss(blend.tempered(p, blend.temperature(p, y)), y)
+    assert found <= min(blend.logloss(blend.tempered(p, t), y) for t in np.geomspace(*blend.TEMPERATURES, 100)) + 1e-7
+
+
+@given(seed=st.integers(0, 10_000), heat=st.floats(0.25, 4))
+def test_a_temperature_changes_how_sure_an_answer_is_never_which(seed, heat):
+    p = np.random.default_rng(seed).dirichlet(np.ones(4), 50)
+    changed = blend.tempered(p, heat)
+    np.testing.assert_allclose(changed.sum(axis=1), 1)
+    np.testing.assert_array_equal(changed.argmax(axis=1), p.argmax(axis=1))
+    np.testing.assert_allclose(blend.tempered(p, 1.0), p, atol=1e-9)
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_labels_of_a_fold_never_reach_its_own_answers(equal):
+    """Whatever the labels of one fold are turned into, its own rows are answered as before, and other rows are not."""
+    oof, y = families(7, 3)
+    folds = np.arange(len(y)) % 4
+    before = blend.cross_fitted(oof, y, folds, equal=equal)
+    for fold in range(4):
+        inside = folds == fold
+        lied = np.where(inside, (y + 1) % 3, y)
+        after = blend.cross_fitted(oof, lied, folds, equal=equal)
+        np.testing.assert_array_equal(after[inside], before[inside])
+        assert not np.allclose(after[~inside], before[~inside])
+
+
+def test_cross_fitting_answers_every_row_with_probabilities():
+    oof, y = families(2, 2)
+    found = blend.cross_fitted(oof, y, np.arange(len(y)) % 5, equal=False)
+    assert found.shape == (len(y), 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+def test_the_answer_at_home_is_the_answer_on_kaggle():
+    """`blend` (home) and `combine` (travels) are two spellings of one formula: pooled arithmetically, then tempered."""
+    from builder.runtime import combine
+    from builder.runtime.contract import Prefix
+
+    oof, y = families(3, 3)
+    weights = blend.convex_weights(oof, y)
+    heat = blend.temperature(blend.pooled(oof, weights), y)
+    prefixes = [Prefix((1.0,)), Prefix((0.5, 0.5)), Prefix(tuple(weights), heat)]
+    home = blend.tempered(blend.pooled(oof, weights), heat)
+    np.testing.assert_allclose(combine.pool(list(oof), np.full(len(y), 3), prefixes), home, atol=1e-9)
