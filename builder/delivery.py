@@ -39,6 +39,8 @@ def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None,
     from builder.render.stage import digest_in
 
     started = time.perf_counter()
+    # What is pushed must be what plan.json and the bundle say now: a stale notebook would run without its datasets.
+    pipeline.render(kernel, pipeline.owner_in(kernel), check=True)
     digest = digest_in(kernel.folder)
     slugs: list[dict[str, Any]] = []
     for dataset in pipeline.datasets(kernel):

@@ -13,6 +13,7 @@ from builder.workspace import digest_of, short
 
 MANIFEST, METADATA = "manifest.json", "dataset-metadata.json"
 SLUG_LENGTH = (6, 50)  # the official client's limits, for slug and title alike
+TITLE_DIGITS = 6
 MOST_FILES = 50  # top-level files that Kaggle takes
 UNPACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".bz2", ".pt", ".pth")  # Kaggle explodes these, torch archives included
 
@@ -34,13 +35,13 @@ class Dataset:
     Attributes:
         key: What the plan's units call it: a member (`v001:effnet`), or `runtime`.
         stem: First part of the slug.
-        title: At most 50 characters.
+        about: What it holds, in words: `effnet v001 folds 0-2 fp32`.
         files: Sorted by name.
     """
 
     key: str
     stem: str
-    title: str
+    about: str
     files: tuple[Content, ...]
 
     @property
@@ -51,6 +52,12 @@ class Dataset:
     @property
     def slug(self) -> str:
         return f"{self.stem}-{short(self.digest)}"
+
+    @property
+    def title(self) -> str:
+        """At most 50 characters. Kaggle wants titles, too, to be different, so they end like the slug does."""
+        digits = self.digest[:TITLE_DIGITS]
+        return f"{self.about[: SLUG_LENGTH[1] - TITLE_DIGITS - 1]} {digits}"
 
     @property
     def bytes(self) -> int:

@@ -39,7 +39,7 @@ def _of_member(member: str, plan: Plan, exports: dict[str, Export]) -> Dataset:
         raise UserError(f"the plan uses files that the export of {member} has not", found=sorted(used), remedy="kkb plan NAME")
     files = tuple(Content(m.file, export.folder / m.file, m.bytes, m.sha256) for m in sorted(kept, key=lambda m: m.file))
     folds = _span([m.fold for m in kept])
-    return Dataset(member, model, f"{model} {version} {folds} {export.precision}"[: SLUG_LENGTH[1]], files)
+    return Dataset(member, model, f"{model} {version} {folds} {export.precision}", files)
 
 
 def _span(folds: list[int]) -> str:

@@ -69,7 +69,8 @@ def push(
     state = "COMPLETE" if wait else "started"
     fresh = "" if kernel.fresh["push"] else " (up to date: this notebook was there)"
     screen.say(f"push: {pushed.kernel} version {pushed.version}, {state}{fresh}")
-    screen.say(f"  {pushed.url}")
+    if not standin:
+        screen.say(f"  {pushed.url}")
     if not wait:
         screen.say(f"  come back with: kkb status {name}")
     record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "status": state, "datasets": slugs}

@@ -12,6 +12,7 @@ import shutil
 import site
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,8 @@ def environment(session: Session, *, home: str, temporary: str, site_packages: s
         "JUPYTER_PLATFORM_DIRS": "1",
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "KKB_KAGGLE": kaggle,
+        # The runtime's clock counts from the session's start, which it can't see where the sandbox has no PID 1 of its own.
+        "KKB_SESSION_START": f"{time.time():.3f}",
     }
     if session.rerun:
         variables["KAGGLE_IS_COMPETITION_RERUN"] = "1"

@@ -175,7 +175,7 @@ def whole_uploads(api: Any, names: Sequence[str]) -> Iterator[None]:
         try:
             original(request, *arguments, **options)
         except ValueError as error:
-            raise UploadError(str(error)) from error
+            raise UploadError(f"{error}; nothing was created") from error
         if len(request.files) != len(names):
             raise UploadError(f"{len(request.files)} of {len(names)} files were uploaded; nothing was created")
 

@@ -112,7 +112,7 @@ def test_a_dataset_ends_as_asked(faulty, fate, status):
     assert asked() == status
 
 
-@pytest.mark.parametrize(("fate", "status"), [("stuck", "RUNNING"), ("error", "ERROR")])
+@pytest.mark.parametrize(("fate", "status"), [pytest.param("stuck", "RUNNING", marks=pytest.mark.slow), ("error", "ERROR")])
 def test_a_kernel_ends_as_asked_and_the_next_runs(faulty, fate, status):
     control.set_fault(faulty.home, "kernel", fate)
     faulty.push(f"kernel-{fate}", COPY_X)

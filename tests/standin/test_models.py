@@ -12,11 +12,11 @@ def variation(stand, slug, **fields):
     return stand.call(MODELS, "CreateModelInstance", ownerSlug="local", modelSlug="tiny-net", body=body)
 
 
-@pytest.fixture
-def net(stand):
+@pytest.fixture(scope="module")
+def net(shared):
     fields = {"ownerSlug": "local", "slug": "tiny-net", "title": "Tiny net", "isPrivate": True, "description": "d"}
-    assert stand.call(MODELS, "CreateModel", **fields)["id"] == 1
-    return stand
+    assert shared.call(MODELS, "CreateModel", **fields)["id"] == 1
+    return shared
 
 
 def test_a_kernel_mounts_the_version_that_it_pins(net):
@@ -41,8 +41,8 @@ def test_a_kernel_mounts_the_version_that_it_pins(net):
 def test_taken_names_and_missing_things(net):
     again = net.call(MODELS, "CreateModel", ownerSlug="local", slug="tiny-net", title="Other")
     assert (again["errorCode"], "already exists" in again["error"]) == (409, True)
-    variation(net, "small", files=[{"token": net.upload("w.txt", b"one")}])
-    assert "already exists" in variation(net, "small", files=[{"token": net.upload("w.txt", b"one")}])["error"]
+    variation(net, "large", files=[{"token": net.upload("w.txt", b"one")}])
+    assert "already exists" in variation(net, "large", files=[{"token": net.upload("w.txt", b"one")}])["error"]
     assert "file" in variation(net, "empty")["error"]
     assert net.raw(MODELS, "GetModel", {"ownerSlug": "local", "modelSlug": "none"}).status_code == 403
     missing = {"ownerSlug": "local", "modelSlug": "tiny-net", "instanceSlug": "none", "framework": "MODEL_FRAMEWORK_PY_TORCH"}

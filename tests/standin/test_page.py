@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import requests
 
+from builder.standin import control
 from builder.standin.home import Home, read_record
 from tests.standin.conftest import COPY_X, NO_PROXIES
 
@@ -23,16 +24,17 @@ def test_an_empty_stand_in_says_what_to_do_next(shared):
     assert page.text.count("None yet.") == 2
 
 
-def test_everything_is_shown_and_what_people_wrote_is_only_text(stand):
+def test_everything_is_shown_and_what_people_wrote_is_only_text(shared):
+    stand = shared
     stand.create_dataset("tiny-weights", {"w.bin": b"1"})
     source = COPY_X + "print('<script>alert(1)</script>')\n"
     stand.push("copy-the-x", source, datasetDataSources=["local/tiny-weights"])
     assert 'http-equiv="refresh"' in fetch(stand).text  # while something goes on
     stand.finished()
+    control.set_fault(stand.home, "submission", "error")  # a scored one takes a rerun
     stand.submit("copy-the-x", message="<b>bold</b>")
-    stand.scored()
     page = fetch(stand)
-    for text in ("local/tiny-weights", "READY", "copy the x", "COMPLETE", "1.00000", "&lt;b&gt;bold&lt;/b&gt;"):
+    for text in ("local/tiny-weights", "READY", "copy the x", "COMPLETE", "Kaggle Error", "&lt;b&gt;bold&lt;/b&gt;"):
         assert text in page.text
     assert 'http-equiv="refresh"' not in page.text
     record = read_record(Home(stand.home))

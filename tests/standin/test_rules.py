@@ -3,11 +3,12 @@
 import json
 
 import pytest
+import requests
 
 from builder.standin import control, sources
 from builder.standin.home import Home
 from builder.standin.store import Store
-from tests.standin.conftest import COMPETITION, COMPETITIONS, COPY_X, DATASETS, HIDDEN_ROWS, KERNELS
+from tests.standin.conftest import COMPETITION, COMPETITIONS, COPY_X, DATASETS, HIDDEN_ROWS, KERNELS, NO_PROXIES
 
 WAIT = "import time\ntime.sleep(60)\n"
 
@@ -17,9 +18,7 @@ def submit_file(stand, rows):
     content = ("id,label\n" + "".join(f"{100 + n},1\n" for n in range(rows))).encode()
     fields = {"competitionName": COMPETITION, "fileName": "submission.csv", "contentLength": len(content)}
     started = stand.call(COMPETITIONS, "StartSubmissionUpload", **fields)
-    import requests
-
-    requests.put(started["createUrl"], data=content, timeout=10, proxies={"http": ""})
+    requests.put(started["createUrl"], data=content, timeout=10, proxies=NO_PROXIES)
     fields = {"competitionName": COMPETITION, "blobFileTokens": started["token"], "submissionDescription": "m"}
     return stand.raw(COMPETITIONS, "CreateSubmission", fields)
 
@@ -29,14 +28,21 @@ def limits(stand):
     return tuple(answer.get(name, 0) for name in ("numToday", "numTotal", "numAllowedNow"))
 
 
+@pytest.fixture
+def slowly(shared):
+    """From the call on, datasets of the shared stand-in take a minute; afterwards as before."""
+    yield lambda: control.configure(shared.home, processing_s=60)
+    control.configure(shared.home, processing_s=0.3)
+
+
 # -- kernels ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_title_decides_the_slug(stand):
-    answer = stand.push("asked-for", COPY_X, newTitle="What It  Got!", kernelExecutionType="QUICK_SAVE")
+def test_the_title_decides_the_slug(shared):
+    answer = shared.push("asked-for", COPY_X, newTitle="What It  Got!", kernelExecutionType="QUICK_SAVE")
     assert answer["url"].endswith("/code/local/what-it-got")
-    assert stand.raw(KERNELS, "GetKernelSessionStatus", {"userName": "local", "kernelSlug": "asked-for"}).status_code == 403
-    assert stand.status("what-it-got") == {"status": "NEW_SCRIPT"}
+    assert shared.raw(KERNELS, "GetKernelSessionStatus", {"userName": "local", "kernelSlug": "asked-for"}).status_code == 403
+    assert shared.status("what-it-got") == {"status": "NEW_SCRIPT"}
 
 
 @pytest.mark.parametrize(
@@ -52,25 +58,25 @@ def test_refused_pushes_answer_200_with_an_error_and_save_nothing(shared, fields
     reply = shared.push("good-kernel", COPY_X, **fields)
     assert word in reply["error"]
     assert "versionNumber" not in reply
-    assert shared.call(KERNELS, "ListKernels") == {}
+    assert shared.call(KERNELS, "ListKernels", search="good-kernel") == {}
 
 
-def test_a_notebook_cannot_have_the_slug_of_a_dataset(stand):
-    stand.create_dataset("same-name", {"a.txt": b"1"})
-    assert stand.push("same-name", COPY_X)["code"] == 409
+def test_a_notebook_cannot_have_the_slug_of_a_dataset(shared):
+    shared.create_dataset("same-name", {"a.txt": b"1"})
+    assert shared.push("same-name", COPY_X)["code"] == 409
 
 
-def test_sources_that_do_not_exist_are_dropped_and_named(stand):
-    control.configure(stand.home, processing_s=60)
-    stand.call(
+def test_sources_that_do_not_exist_are_dropped_and_named(shared, slowly):
+    slowly()
+    shared.call(
         DATASETS,
         "CreateDataset",
         ownerSlug="local",
         slug="not-ready",
         title="not ready",
-        files=[{"token": stand.upload("a", b"1")}],
+        files=[{"token": shared.upload("a", b"1")}],
     )
-    answer = stand.push(
+    answer = shared.push(
         "drops-sources",
         COPY_X,
         kernelExecutionType="QUICK_SAVE",
@@ -84,39 +90,39 @@ def test_sources_that_do_not_exist_are_dropped_and_named(stand):
     assert answer["invalidCompetitionSources"] == ["no-such-competition"]
     assert answer["invalidKernelSources"] == ["local/no-kernel"]
     assert answer["invalidModelSources"] == ["local/net/onnx/small/1"]
-    kept = stand.call(KERNELS, "GetKernel", userName="local", kernelSlug="drops-sources")["metadata"]
+    kept = shared.call(KERNELS, "GetKernel", userName="local", kernelSlug="drops-sources")["metadata"]
     assert kept["competitionDataSources"] == [COMPETITION]
     assert "datasetDataSources" not in kept
 
 
-def test_a_kernel_gets_the_version_that_was_ready_when_it_was_saved(stand):
-    stand.create_dataset("two-versions", {"v.txt": b"one"})
-    control.configure(stand.home, processing_s=60)
-    body = {"versionNotes": "two", "files": [{"token": stand.upload("v.txt", b"two")}]}
+def test_a_kernel_gets_the_version_that_was_ready_when_it_was_saved(shared, slowly):
+    shared.create_dataset("two-versions", {"v.txt": b"one"})
+    slowly()
+    body = {"versionNotes": "two", "files": [{"token": shared.upload("v.txt", b"two")}]}
     assert (
-        stand.call(DATASETS, "CreateDatasetVersion", ownerSlug="local", datasetSlug="two-versions", body=body)["status"] == "ok"
+        shared.call(DATASETS, "CreateDatasetVersion", ownerSlug="local", datasetSlug="two-versions", body=body)["status"] == "ok"
     )
     name = {"ownerSlug": "local", "datasetSlug": "two-versions"}
-    assert stand.call(DATASETS, "GetDatasetStatus", **name).get("status", "NOT_YET_PERSISTED") != "READY"
-    assert stand.call(DATASETS, "GetDataset", **name)["currentVersionNumber"] == 1
-    assert stand.raw(DATASETS, "DownloadDataset", {**name, "fileName": "v.txt"}).content == b"one"
-    stand.push("reads-version", COPY_X, kernelExecutionType="QUICK_SAVE", datasetDataSources=["local/two-versions"])
-    row = Store(Home(stand.home).database).one("SELECT sources FROM kernel_versions")
+    assert shared.call(DATASETS, "GetDatasetStatus", **name).get("status", "NOT_YET_PERSISTED") != "READY"
+    assert shared.call(DATASETS, "GetDataset", **name)["currentVersionNumber"] == 1
+    assert shared.raw(DATASETS, "DownloadDataset", {**name, "fileName": "v.txt"}).content == b"one"
+    shared.push("reads-version", COPY_X, kernelExecutionType="QUICK_SAVE", datasetDataSources=["local/two-versions"])
+    row = Store(Home(shared.home).database).one("SELECT sources FROM kernel_versions ORDER BY rowid DESC")
     assert [mount["version"] for mount in json.loads(row["sources"]) if mount["kind"] == "dataset"] == [1]
 
 
-def test_no_version_is_made_while_the_first_is_processed(stand):
-    control.configure(stand.home, processing_s=60)
-    stand.call(
+def test_no_version_is_made_while_the_first_is_processed(shared, slowly):
+    slowly()
+    shared.call(
         DATASETS,
         "CreateDataset",
         ownerSlug="local",
         slug="still-busy",
         title="still busy",
-        files=[{"token": stand.upload("a", b"1")}],
+        files=[{"token": shared.upload("a", b"1")}],
     )
-    fields = {"ownerSlug": "local", "datasetSlug": "still-busy", "body": {"files": [{"token": stand.upload("a", b"2")}]}}
-    assert stand.raw(DATASETS, "CreateDatasetVersion", fields).status_code == 403
+    fields = {"ownerSlug": "local", "datasetSlug": "still-busy", "body": {"files": [{"token": shared.upload("a", b"2")}]}}
+    assert shared.raw(DATASETS, "CreateDatasetVersion", fields).status_code == 403
 
 
 def test_two_gpu_sessions_at_most(stand):
@@ -130,44 +136,44 @@ def test_two_gpu_sessions_at_most(stand):
     assert stand.push("gpu-kernel-3", WAIT, enableGpu=True)["versionNumber"] == 1
 
 
-def test_retired_shapes_are_replaced_silently(stand):
+def test_retired_shapes_are_replaced_silently(shared):
     for shape, got in (("NvidiaTeslaP100", "NvidiaTeslaT4"), ("TpuV38", "TpuV5E8"), ("TpuV2256", "")):
-        stand.push("old-shape", COPY_X, machineShape=shape, kernelExecutionType="QUICK_SAVE")
-        metadata = stand.call(KERNELS, "GetKernel", userName="local", kernelSlug="old-shape")["metadata"]
+        shared.push("old-shape", COPY_X, machineShape=shape, kernelExecutionType="QUICK_SAVE")
+        metadata = shared.call(KERNELS, "GetKernel", userName="local", kernelSlug="old-shape")["metadata"]
         assert metadata.get("machineShape", "") == got
 
 
-def test_a_failed_run_keeps_its_log_and_each_version_its_status(stand):
-    stand.push("fails-first", "print('before')\nraise ValueError('on purpose')")
-    stand.finished()
-    stand.push("fails-first", COPY_X)
-    stand.finished()
-    first, second = stand.status("fails-first", 1), stand.status("fails-first", 2)
+def test_a_failed_run_keeps_its_log_and_each_version_its_status(shared):
+    shared.push("fails-first", "print('before')\nraise ValueError('on purpose')")
+    shared.finished()
+    shared.push("fails-first", COPY_X)
+    shared.finished()
+    first, second = shared.status("fails-first", 1), shared.status("fails-first", 2)
     assert first["status"] == "ERROR"
     assert first["failureMessage"]
-    assert second == stand.status("fails-first") == {"status": "COMPLETE"}
-    output = stand.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="fails-first", versionLabel="v1")
+    assert second == shared.status("fails-first") == {"status": "COMPLETE"}
+    output = shared.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="fails-first", versionLabel="v1")
     assert "before" in output["log"]
     assert "on purpose" in output["log"]
     for label in ("1", "v3"):
         fields = {"userName": "local", "kernelSlug": "fails-first", "versionLabel": label}
-        assert stand.raw(KERNELS, "GetKernelSessionStatus", fields).status_code == 404
-    assert stand.submit("fails-first", 1).status_code == 400
+        assert shared.raw(KERNELS, "GetKernelSessionStatus", fields).status_code == 404
+    assert shared.submit("fails-first", 1).status_code == 400
 
 
-def test_output_comes_in_pages_and_a_link_out_of_it_does_not(stand):
+def test_output_comes_in_pages_and_a_link_out_of_it_does_not(shared):
     source = "import os\nfor n in range(7):\n    open(f'f{n}.txt', 'w').write(str(n))\nos.symlink('/etc/passwd', 'link.txt')\n"
-    stand.push("many-files", source)
-    stand.finished()
+    shared.push("many-files", source)
+    shared.finished()
     names, token, pages = [], None, 0
     while pages == 0 or token:
         fields = {"userName": "local", "kernelSlug": "many-files", "pageSize": 3, **({"pageToken": token} if token else {})}
-        answer = stand.call(KERNELS, "ListKernelSessionOutput", **fields)
+        answer = shared.call(KERNELS, "ListKernelSessionOutput", **fields)
         names += [file["fileName"] for file in answer["files"]]
         token, pages = answer.get("nextPageToken"), pages + 1
     assert (names, pages) == ([f"f{n}.txt" for n in range(7)], 3)
     fields = {"ownerSlug": "local", "kernelSlug": "many-files", "filePath": "link.txt"}
-    assert stand.raw(KERNELS, "DownloadKernelOutput", fields).status_code == 404
+    assert shared.raw(KERNELS, "DownloadKernelOutput", fields).status_code == 404
 
 
 @pytest.mark.parametrize("layout", ["typed", "classic"])
@@ -248,6 +254,7 @@ def test_a_rerun_that_fails_gets_the_site_s_label_and_no_log(stand, competition_
         assert not {name for name in left if "log" in name or "executed" in name or name == "run"}
 
 
+@pytest.mark.slow
 def test_an_exception_in_the_rerun_is_all_that_is_told(stand):
     stand.push("bad-rerun", RERUN + COPY_X + "print('secret', len(rows))\nassert not rerun\n")
     stand.finished()
@@ -261,7 +268,7 @@ def test_an_exception_in_the_rerun_is_all_that_is_told(stand):
 
 
 def test_one_submission_and_one_that_is_missing(shared):
-    submit_file(shared, HIDDEN_ROWS)
-    assert shared.call(COMPETITIONS, "GetSubmission", ref=1)["fileName"] == "submission.csv"
+    ref = submit_file(shared, HIDDEN_ROWS).json()["ref"]
+    assert shared.call(COMPETITIONS, "GetSubmission", ref=ref)["fileName"] == "submission.csv"
     assert shared.raw(COMPETITIONS, "GetSubmission", {"ref": 99}).status_code == 404
     assert shared.raw(COMPETITIONS, "ListSubmissions", {"competitionName": "none"}).status_code == 404
