@@ -27,3 +27,43 @@ def animals(tmp_path):
     from tests import competitions
 
     return competitions.write(tmp_path / "animals")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """(workspace, config, version, rows of each fit): the tiny competition, really trained once. Read it; change only copies of it."""
+    from builder import config as configs
+    from builder.train import fit, stage
+    from builder.workspace import Workspace, write_text
+    from tests import competitions
+
+    home = tmp_path_factory.mktemp("trained")
+    workspace = Workspace(home / "space")
+    root = competitions.write(home / "animals")
+    write_text(workspace.kernels / "animals" / "kernel.toml", competitions.config(root))
+    config = configs.load(workspace.kernels / "animals")
+    seen, real = [], fit.fit
+
+    def watched(module, images, codes, rows, *rest):
+        seen.append(rows.copy())
+        return real(module, images, codes, rows, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "fit", watched)
+        version, fresh = stage.train(config, workspace, "animals")
+    assert fresh
+    return workspace, config, version, seen
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """The same in a workspace of its own."""
+    import shutil
+
+    from builder.train import record
+    from builder.workspace import Workspace
+
+    workspace, config, version, _ = trained
+    shutil.copytree(workspace.root, tmp_path / "space")
+    mine = Workspace(tmp_path / "space")
+    return mine, config, record.load(mine.weights("animals") / version.version)

@@ -27,7 +27,7 @@ class RefusedError(UserError):
     """Raised when the server says no to one request and would say no again.
 
     Attributes:
-        status: The HTTP status, 400 to 499. Kaggle answers 403 where others answer 404.
+        status: The HTTP status, 400 to 499, or 501. Kaggle answers 403 where others answer 404.
     """
 
     def __init__(self, what: str, *, status: int, **parts: Any) -> None:
@@ -37,7 +37,7 @@ class RefusedError(UserError):
     @property
     def absent(self) -> bool:
         """Whether the thing that was asked for does not exist, or is not ours to see: the server does not tell which."""
-        return self.status in (403, 404)
+        return self.status in (403, 404, 501)
 
 
 class UnavailableError(RemoteError):

@@ -106,6 +106,11 @@ def competition(api: Any, _report: Report, *, slug: str) -> Any:
     return _plain(versions.competition(api, slug))
 
 
+def competition_search(api: Any, _report: Report, *, slug: str) -> Any:
+    """What a search finds; the server's own list, on its first page."""
+    return [_plain(one) for one in api.competitions_list(search=slug).competitions or []]
+
+
 def competition_files(api: Any, _report: Report, *, slug: str, page_token: str | None) -> Any:
     return _plain(api.competition_list_files(slug, page_token=page_token, page_size=PAGE))
 
@@ -113,10 +118,11 @@ def competition_files(api: Any, _report: Report, *, slug: str, page_token: str |
 def competition_download(api: Any, _report: Report, *, slug: str, folder: str) -> list[str]:
     """Download the whole data of a competition into `folder`, which may hold the first part of it from an earlier try.
 
-    Returns the names of the files that arrived: one, usually a zip.
+    Returns the paths of the files that arrived: one, usually a zip. The client takes what follows the last dot of the address for
+    a suffix, slashes included, so it may lie in a folder of its own.
     """
     api.competition_download_files(slug, path=folder, force=False, quiet=True)
-    return sorted(entry.name for entry in Path(folder).iterdir())
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".kaggle-partial")
 
 
 def limits(api: Any, _report: Report, *, slug: str) -> Any:
@@ -217,6 +223,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     for function in (
         whoami,
         competition,
+        competition_search,
         competition_files,
         competition_download,
         limits,

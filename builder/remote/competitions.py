@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +112,9 @@ def describe(client: Client, slug: str) -> Competition:
     try:
         answer = client.call("competition", slug=slug)
     except RefusedError as error:
-        raise refused(slug, error) from None
+        if error.status == 403:
+            raise refused(slug, error) from None
+        answer = _searched(client, slug)
     return Competition(
         slug=slug,
         title=answer.get("title") or slug,
@@ -121,6 +125,19 @@ def describe(client: Client, slug: str) -> Competition:
         entered=bool(answer.get("userHasEntered")),
         closed=bool(answer.get("submissionsDisabled")),
     )
+
+
+def _searched(client: Client, slug: str) -> dict[str, Any]:
+    """The same from the list of competitions, whose refs are addresses; what its data let us conclude when it is not listed."""
+    try:
+        found = client.call("competition_search", slug=slug)
+    except RefusedError:
+        found = []
+    for one in found:
+        if str(one.get("ref") or "").rstrip("/").rpartition("/")[2] == slug:
+            return dict(one)
+    check_access(client, slug)
+    return {"userHasEntered": True}
 
 
 def files(client: Client, slug: str) -> list[RemoteFile]:
@@ -180,20 +197,15 @@ def _download(client: Client, slug: str, folder: Path, meter: Meter) -> None:
     archives = folder / ".download"
     archives.mkdir()
     try:
-        names = client.call(
+        paths = client.call(
             "competition_download", slug=slug, folder=str(archives.resolve()), timeout_s=SILENCE_S, on_bytes=meter
         )
     except RefusedError as error:
         raise refused(slug, error) from None
-    if len(names) != 1:
-        raise RemoteError("the download of the data brought something else", found=names, expected="one file", remedy=TRY_AGAIN)
-    archive = archives / names[0]
-    if archive.suffix == ".zip":
-        unpack(archive, folder)
-        archive.unlink()
-    else:
-        archive.rename(folder / names[0])
-    archives.rmdir()
+    if len(paths) != 1 or not zipfile.is_zipfile(paths[0]):
+        raise RemoteError("the download of the data is no archive", found=paths, expected="one zip", remedy=TRY_AGAIN)
+    unpack(Path(paths[0]), folder)
+    shutil.rmtree(archives)
 
 
 def _local(folder: Path) -> dict[str, int]:

@@ -120,9 +120,20 @@ def _check_owner(client: Client, bundle: Bundle) -> None:
 
 
 def _create(client: Client, bundle: Bundle, on_progress: Progress | None) -> int:
-    """Upload and create; the bytes sent. A lost answer is read back before the next try, which continues the upload."""
-    staged = staging.stage(bundle, client.destination)
+    """Upload and create; the bytes sent. What an interruption leaves is continued by the next command."""
     meter = Meter(client, on_progress, bundle.bytes, bundle.name)
+    with staging.stage(bundle, client.destination) as staged:
+        try:
+            _create_from(client, bundle, staged, meter)
+        except RefusedError:
+            staging.clear(staged)
+            raise
+        staging.clear(staged)
+    return meter.bytes
+
+
+def _create_from(client: Client, bundle: Bundle, staged: Path, meter: Meter) -> None:
+    """A lost answer is read back before the next try, which continues the upload."""
     failures = 0
     while True:
         meter.next_call()
@@ -136,9 +147,6 @@ def _create(client: Client, bundle: Bundle, on_progress: Progress | None) -> int
                 names=sorted(bundle.files),
                 public=bundle.public,
             )
-        except RefusedError:
-            staging.clear(staged)
-            raise
         except UnavailableError as error:
             failures += 1
             if failures >= ATTEMPTS:
@@ -146,8 +154,7 @@ def _create(client: Client, bundle: Bundle, on_progress: Progress | None) -> int
             client.pause(failures, error)
             answer = {}
         if _accepted(answer) or _there(client, bundle):
-            staging.clear(staged)
-            return meter.bytes
+            return
         if answer:
             raise RemoteError(
                 f"Kaggle did not create dataset '{bundle.name}'",

@@ -39,10 +39,10 @@ def _of_response(response: Any, message: str) -> dict[str, Any]:
     status = int(response.status_code)
     if status == 401:
         return _failure(CREDENTIALS, message, status=status, sent=False)
-    if status in (408, 429) or status >= 500:
+    if status in (408, 429) or (status >= 500 and status != 501):
         wait = retry_after(response.headers.get("Retry-After"))
         return _failure(UNAVAILABLE, message, status=status, retry_after=wait, sent=status != 429)
-    if status >= 400:
+    if status >= 400:  # 501 too: it will not be implemented at the next try
         return _failure(REFUSED, message, status=status, sent=False)
     return _failure(UNAVAILABLE, f"HTTP {status} with an answer that cannot be read: {message}", status=status)
 

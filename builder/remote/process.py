@@ -24,6 +24,12 @@ PATIENCE_S = 5.0
 LONGEST_S = 12 * 3600.0
 
 
+def _path() -> list[str]:
+    """Where we import from, without the current folder, which may be anybody's; our own root comes last."""
+    root = str(CHILD.parents[2])
+    return [entry for entry in sys.path if entry not in {"", str(Path.cwd()), root}] + [root]
+
+
 class Process:
     """One child process. It has no credential in its arguments, and dies with us."""
 
@@ -44,8 +50,7 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._request = 0
-        root = str(CHILD.parents[2])
-        self._write({"path": [entry for entry in sys.path if entry and entry != root] + [root]})
+        self._write({"path": _path()})
 
     def ask(
         self, call: str, arguments: Mapping[str, Any], timeout_s: float, on_bytes: Callable[[int], None] | None

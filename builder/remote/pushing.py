@@ -72,7 +72,7 @@ def push(
     local = kernel_folder.read(folder)
     _check_owner(client, local)
     before = runs.latest(client, local.name)
-    if before and digest and digest in before.source and not again:
+    if before and before.version and digest and digest in before.source and not again:
         return _found(local, before, created=False)
     _check_sources(client, local)
     failures = 0

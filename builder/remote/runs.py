@@ -107,7 +107,7 @@ def latest(client: Client, kernel: str) -> Latest | None:
 def find(client: Client, kernel: str, digest: str) -> int | None:
     """The newest version's number when its source carries the text `digest`, else None."""
     newest = latest(client, kernel)
-    return newest.version if newest and digest in newest.source else None
+    return newest.version or None if newest and digest in newest.source else None
 
 
 def status(client: Client, kernel: str, version: int | None) -> Status:

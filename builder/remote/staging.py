@@ -7,10 +7,13 @@ sent, and can be continued; anything else has another path.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,14 +132,28 @@ def check_content(bundle: Bundle) -> None:
             )
 
 
-def stage(bundle: Bundle, destination: str) -> Path:
+@contextlib.contextmanager
+def stage(bundle: Bundle, destination: str) -> Iterator[Path]:
     """A private folder beside the bundle with `files/` (links to its files) and `state/` (the client's upload state).
 
-    The same content for the same destination gets the same folder again, as it was left by an interrupted upload.
+    The same content for the same destination gets the same folder again, as it was left by an interrupted upload. When another
+    process is at it, this one gets a folder of its own.
     """
     key = digest_of([bundle.digest, dict(bundle.files), bundle.name, destination])[:16]
-    staging = bundle.folder.resolve().parent / f".{bundle.slug}.upload-{key}"
+    beside = bundle.folder.resolve().parent
+    staging = beside / f".{bundle.slug}.upload-{key}"
     staging.mkdir(mode=0o700, exist_ok=True)
+    with (staging / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with tempfile.TemporaryDirectory(prefix=f".{bundle.slug}.upload-", dir=beside) as private:
+                yield _fill(bundle, Path(private))
+            return
+        yield _fill(bundle, staging)
+
+
+def _fill(bundle: Bundle, staging: Path) -> Path:
     (staging / "state").mkdir(mode=0o700, exist_ok=True)
     files = staging / "files"
     shutil.rmtree(files, ignore_errors=True)

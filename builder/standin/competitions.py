@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from kagglesdk.competitions.types import competition_api_service as api
-from kagglesdk.competitions.types.competition_enums import SubmissionGroup
+from kagglesdk.competitions.types.competition_enums import SubmissionGroup, SubmissionSortBy
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
 from starlette.responses import FileResponse
 
@@ -17,6 +17,11 @@ from builder.standin.home import files_below
 from builder.standin.wire import ApiError, Call, Methods, Redirect, denied
 
 COMPLETE = "COMPLETE"
+SORTS = {
+    SubmissionSortBy.SUBMISSION_SORT_BY_NAME: "file_name",
+    SubmissionSortBy.SUBMISSION_SORT_BY_PUBLIC_SCORE: "public",
+    SubmissionSortBy.SUBMISSION_SORT_BY_PRIVATE_SCORE: "private",
+}
 FAR = 4102444800.0  # 2100-01-01: a competition of one's own does not end
 
 
@@ -66,6 +71,9 @@ def submissions(call: Call, request: Any) -> api.ApiListSubmissionsResponse:
     rows = call.store.all("SELECT * FROM submissions WHERE competition = ? ORDER BY ref DESC", row["slug"])
     if request.group is SubmissionGroup.SUBMISSION_GROUP_SUCCESSFUL:
         rows = [entry for entry in rows if entry["status"] == COMPLETE]
+    key = SORTS.get(request.sort_by)
+    if key is not None:
+        rows = sorted(rows, key=lambda entry: entry[key], reverse=key != "file_name")
     size = request.page_size or 20
     chosen, token = storage.page(rows[(max(request.page or 1, 1) - 1) * size :], size, request.page_token)
     response = api.ApiListSubmissionsResponse()

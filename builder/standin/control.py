@@ -34,7 +34,8 @@ def up(home: Path, port: int | None = None) -> Running:
     """
     place = Home(home.resolve())
     place.root.mkdir(parents=True, exist_ok=True)
-    read_settings(place)  # a mistake in the settings is the user's to mend, before anything starts
+    read_settings(place)  # a mistake in these two is the user's to mend, before anything starts
+    Store(place.database)
     with process.locked(place):
         present = running(home)
         if present is not None:
@@ -159,7 +160,7 @@ def add_competition(  # noqa: PLR0913 - a competition has that many facts, all b
         slug, title or slug.replace("-", " ").title(), metric, float(limit_s), daily, machine, submission_file
     )
     with process.locked(place, "competitions.lock"):
-        return enrol.add(place, Store(place.database), competition, data, hidden)
+        return enrol.add(place, Store(place.database), competition, data, hidden, serving=running(home) is not None)
 
 
 def configure(home: Path, **changes: Any) -> Settings:

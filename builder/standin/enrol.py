@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import machines, metrics, workspace
+from builder import machines, metrics, scoring, workspace
 from builder.errors import UserError
-from builder.standin import scoring
 from builder.standin.home import Home, files_below
 from builder.standin.store import Store
 
@@ -50,14 +49,20 @@ class Competition:
             raise UserError("wrong submission file", found=self.submission_file, expected="the name of a .csv or .parquet file")
 
 
-def add(home: Home, store: Store, competition: Competition, data: Path, hidden: Path) -> dict[str, Any]:
-    """Add a competition, or replace its data; its submissions stay. Adding the same again does nothing."""
+def add(home: Home, store: Store, competition: Competition, data: Path, hidden: Path, *, serving: bool = False) -> dict[str, Any]:
+    """Add a competition, or replace its data; its submissions stay. Adding the same again does nothing.
+
+    `serving` says that a server is up: then data is not taken away from under a run.
+    """
     competition.check()
     digest = workspace.digest_of({"data": _digest(data), "hidden": _digest(hidden)})
     row = store.one("SELECT * FROM competitions WHERE slug = ?", competition.slug)
     same_data = row is not None and row["digest"] == digest and home.hidden(competition.slug).is_dir()
     changed = row is None or not same_data or any(row[name] != value for name, value in asdict(competition).items())
     if not same_data:
+        if serving and row is not None and store.one("SELECT 1 FROM jobs WHERE state = 'running'"):
+            remedy = "wait until it has ended: kkb standin status"
+            raise UserError(f"the data of '{competition.slug}' cannot be replaced while a kernel runs", remedy=remedy)
         with workspace.replacing_folder(home.competition(competition.slug)) as folder:
             _build(folder, data, hidden)
             _check(folder, competition, data, hidden)

@@ -56,7 +56,7 @@ def status(call: Call, request: Any) -> api.ApiGetKernelSessionStatusResponse:
 def output(call: Call, request: Any) -> api.ApiListKernelSessionOutputResponse:
     """ListKernelSessionOutput: a page of files with download addresses, and the log."""
     kernel, version = find(call, request.user_name, request.kernel_slug, request.version_label)
-    folder = call.home.kernel(kernel["slug"], version["number"])
+    folder = call.home.kernel(kernel["folder"], version["number"])
     response = api.ApiListKernelSessionOutputResponse()
     chosen, token = storage.page(files_below(folder / "output"), request.page_size, request.page_token)
     for path in chosen:
@@ -82,7 +82,7 @@ def log_text(folder: Path) -> str:
 def list_files(call: Call, request: Any) -> api.ApiListKernelFilesResponse:
     """ListKernelFiles."""
     kernel, version = find(call, request.user_name, request.kernel_slug, request.version_label)
-    folder = call.home.kernel(kernel["slug"], version["number"]) / "output"
+    folder = call.home.kernel(kernel["folder"], version["number"]) / "output"
     chosen, token = storage.page(files_below(folder), request.page_size, request.page_token)
     response = api.ApiListKernelFilesResponse()
     for path in chosen:
@@ -98,7 +98,7 @@ def download_output(call: Call, request: Any) -> Redirect:
     """DownloadKernelOutput: one file of a version's output."""
     label = f"v{request.version_number}" if request.version_number else None
     kernel, version = find(call, request.owner_slug, request.kernel_slug, label)
-    path = storage.inside(call.home.kernel(kernel["slug"], version["number"]) / "output", request.file_path)
+    path = storage.inside(call.home.kernel(kernel["folder"], version["number"]) / "output", request.file_path)
     if path is None:
         raise ApiError(404, f"File '{request.file_path}' was not found")
     return Redirect(storage.address(call, path))
@@ -109,7 +109,7 @@ def get(call: Call, request: Any) -> api.ApiGetKernelResponse:
     kernel, version = find(call, request.user_name, request.kernel_slug, request.version_label)
     saved = json.loads(version["request"])
     response, blob = api.ApiGetKernelResponse(), api.ApiKernelBlob()
-    blob.source = (call.home.kernel(kernel["slug"], version["number"]) / "source").read_text("utf-8")
+    blob.source = (call.home.kernel(kernel["folder"], version["number"]) / "source").read_text("utf-8")
     blob.language, blob.kernel_type, blob.slug = saved.get("language", "python"), kernel["kind"], kernel["slug"]
     response.blob, response.metadata = blob, _metadata(call, kernel, version)
     return response

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from builder.standin import competitions, datasets, kernels
 from builder.standin.home import files_below
@@ -21,6 +21,7 @@ from builder.standin.wire import Call, Service
 
 HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Cache-Control": "no-store"}
 SHOWN = 50
+SECTIONS = {"datasets": "datasets", "models": "models", "competitions": "competitions", "submissions": "competitions"}
 
 
 @cache
@@ -51,14 +52,26 @@ class Pages:
         contests = [self._contest(row) for row in self._call.store.all("SELECT * FROM competitions ORDER BY slug")]
         waiting = any(run["status"] in kernels.ACTIVE for run in runs)
         pending = any(entry["status"] == "PENDING" for contest in contests for entry in contest["submissions"])
-        return self._render("overview.html.j2", runs=runs, contests=contests, datasets=self._datasets(), busy=waiting or pending)
+        return self._render(
+            "overview.html.j2",
+            runs=runs,
+            contests=contests,
+            datasets=self._datasets(),
+            models=self._models(),
+            busy=waiting or pending,
+        )
+
+    def section(self, request: Request) -> Response:
+        """The addresses that answers of the API carry lead to their part of the overview."""
+        part = request.url.path.split("/")[1]
+        return RedirectResponse(f"/#{SECTIONS[part]}", headers=HEADERS)
 
     def kernel(self, request: Request) -> Response:
         """One version of a kernel: how it ended, its files, its log."""
         kernel, version = kernels.find(
             self._call, request.path_params["owner"], request.path_params["slug"], request.query_params.get("version")
         )
-        folder = self._service.home.kernel(kernel["slug"], version["number"])
+        folder = self._service.home.kernel(kernel["folder"], version["number"])
         sql = "SELECT number, status FROM kernel_versions WHERE kernel = ? ORDER BY number DESC"
         entries = json.loads(kernels.log_text(folder) or "[]")
         return self._render(
@@ -100,6 +113,14 @@ class Pages:
                 {**dict(row), "number": newest["number"], "bytes": newest["bytes"], "files": newest["files"], "status": status}
             )
         return found
+
+    def _models(self) -> list[dict[str, Any]]:
+        sql = (
+            "SELECT m.slug, m.title, v.framework, v.slug AS variation, n.number, n.bytes FROM models m"
+            " JOIN variations v ON v.model = m.id JOIN variation_versions n ON n.variation = v.id"
+            " ORDER BY m.id DESC, n.number DESC LIMIT ?"
+        )
+        return [dict(row) for row in self._call.store.all(sql, SHOWN)]
 
     def _render(self, template: str, **values: Any) -> Response:
         owner, url = self._service.owner, self._service.record.url

@@ -36,11 +36,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def locked(place: Home, name: str = "lock") -> Iterator[None]:
-    """One starter or stopper at a time; the lock goes with its process."""
+def locked(place: Home, name: str = "lock", wait_s: float = START_S + STOP_S) -> Iterator[None]:
+    """One process at a time behind the lock of that name; it goes with its process. Raises WaitError when it stays taken."""
     place.root.mkdir(parents=True, exist_ok=True)
     with (place.root / name).open("w") as stream:
-        deadline = time.monotonic() + START_S + STOP_S
+        deadline = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,11 +15,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from builder import machines, workspace
+from builder import machines, scoring, workspace
 from builder.errors import KkbError
 from builder.rehearse import engine
 from builder.rehearse.session import CANCELLED, COMPLETE, Outcome, Session
-from builder.standin import scoring, sources, storage
+from builder.standin import sources, storage
 from builder.standin.wire import Service
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,14 @@ class Runner:
 
     def start(self) -> None:
         """Queue again what a kill interrupted, then begin."""
+        self._requeue()
+        lanes = ["run"] * max(1, self._service.settings.runners) + ["score"]
+        for lane in lanes:
+            thread = threading.Thread(target=self._work, args=(lane,), name=f"standin-{lane}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _requeue(self) -> None:
         with self._service.store.write() as db:
             db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
             sql = (
@@ -46,11 +54,6 @@ class Runner:
                 " (SELECT 1 FROM jobs j WHERE j.kernel = v.kernel AND j.version = v.number AND j.ref IS NULL)"
             )
             db.execute(sql)
-        lanes = ["run"] * max(1, self._service.settings.runners) + ["score"]
-        for lane in lanes:
-            thread = threading.Thread(target=self._work, args=(lane,), name=f"standin-{lane}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End all runs, which stay in the queue, and the threads."""
@@ -62,6 +65,7 @@ class Runner:
             self._wake.notify_all()
         for thread in self._threads:
             thread.join(timeout_s)
+        self._requeue()
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -136,7 +140,7 @@ class Runner:
         if fate == "error":
             self._finish_version(job, "ERROR", "A fault was asked for")
             return
-        folder = self._service.home.kernel(kernel["slug"], version["number"])
+        folder = self._service.home.kernel(kernel["folder"], version["number"])
         outcome = self._execute(job, version, folder / "notebook.ipynb", folder / "run", rerun=False)
         if outcome is None:
             return
@@ -153,7 +157,7 @@ class Runner:
         if kernel is None or version is None:
             self._finish_submission(job, error=KAGGLE_ERROR)
             return
-        notebook = self._service.home.kernel(kernel["slug"], version["number"]) / "notebook.ipynb"
+        notebook = self._service.home.kernel(kernel["folder"], version["number"]) / "notebook.ipynb"
         run = self._service.home.submission(job["ref"]) / "run"
         outcome = self._execute(job, version, notebook, run, rerun=True)
         if outcome is None:

@@ -22,77 +22,75 @@ from builder.standin.wire import ApiError, Call, Methods
 
 
 def save(call: Call, request: Any) -> api.ApiSaveKernelResponse:
-    """SaveKernel."""
+    """SaveKernel: all of it in one transaction, so that two pushes at once see each other."""
     response = api.ApiSaveKernelResponse()
-    kernel, slug, title, problem = _identify(call, request)
-    machine, gpu = sources.machine_for(request)
-    problem = problem or _refusal(call, request, gpu=gpu)
-    if problem:
-        response.error = problem
-        return response
-    if call.store.one("SELECT 1 FROM datasets WHERE slug = ?", slug):
-        raise ApiError(409, f"The slug '{slug}' is already in use by one of your datasets")
-    resolved = sources.resolve(call, request)
-    limit = sources.limit_of(call, resolved, machine, request.session_timeout_seconds)
-    drafted = request.kernel_execution_type is KernelExecutionType.QUICK_SAVE
-    now = call.service.now()
     with call.store.write() as db:
+        kernel, slug, title, problem = _identify(call, request)
+        machine, gpu = sources.machine_for(request)
+        problem = problem or _refusal(call, request, gpu=gpu)
+        if problem:
+            response.error = problem
+            return response
+        if call.store.one("SELECT 1 FROM datasets WHERE slug = ?", slug):
+            raise ApiError(409, f"The slug '{slug}' is already in use by one of your datasets")
+        resolved = sources.resolve(call, request)
         if kernel is None:
-            sql = "INSERT INTO kernels (slug, title, kind, created) VALUES (?, ?, ?, ?)"
-            kernel_id = int(db.execute(sql, (slug, title, request.kernel_type, now)).lastrowid or 0)
-        else:
-            kernel_id = int(kernel["id"])
-            db.execute("UPDATE kernels SET slug = ?, title = ? WHERE id = ?", (slug, title, kernel_id))
-        number = _next_number(db, kernel_id)
-        fate = "" if drafted else faults.fate(db, "kernel")
-        _write_notebook(call.home.kernel(slug, number), request)
-        saved = json.dumps({**request.to_dict(), "text": "", "fate": fate})
-        values = (
-            kernel_id,
-            number,
-            saved,
-            json.dumps(resolved.mounts),
-            machine,
-            int(gpu),
-            limit,
-            DRAFT if drafted else QUEUED,
-            now,
-        )
-        sql = (
-            "INSERT INTO kernel_versions (kernel, number, request, sources, machine, gpu, limit_s, status, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        )
-        db.execute(sql, values)
-        if not drafted:
-            db.execute("INSERT INTO jobs (lane, kernel, version, created) VALUES ('run', ?, ?, ?)", (kernel_id, number, now))
+            kernel = _new_kernel(call, db, slug, title, request.kernel_type)
+        db.execute("UPDATE kernels SET slug = ?, title = ? WHERE id = ?", (slug, title, kernel["id"]))
+        limit = sources.limit_of(call, resolved, machine, request.session_timeout_seconds)
+        number = _new_version(call, db, kernel, request, (json.dumps(resolved.mounts), machine, int(gpu), limit))
     call.service.wake()
     response.ref, response.url = f"/{call.owner}/{slug}", call.service.page(f"code/{call.owner}/{slug}")
-    response.version_number, response.kernel_id = number, kernel_id
+    response.version_number, response.kernel_id = number, kernel["id"]
     resolved.report(response)
     return response
 
 
+def _new_kernel(call: Call, db: sqlite3.Connection, slug: str, title: str, kind: str) -> sqlite3.Row:
+    """A kernel's row. Its folder keeps its first name when another title moves it to another slug."""
+    taken = db.execute("SELECT 1 FROM kernels WHERE folder = ?", (slug,)).fetchone()
+    now = call.service.now()
+    sql = "INSERT INTO kernels (slug, title, kind, folder, created) VALUES (?, ?, ?, ?, ?) RETURNING *"
+    row: sqlite3.Row = db.execute(sql, (slug, title, kind, f"{slug}-{now:.6f}" if taken else slug, now)).fetchone()
+    return row
+
+
+def _new_version(call: Call, db: sqlite3.Connection, kernel: sqlite3.Row, request: Any, facts: tuple[Any, ...]) -> int:
+    """The next version's files and row, and its job unless it is only saved; returns its number."""
+    drafted = request.kernel_execution_type is KernelExecutionType.QUICK_SAVE
+    number = _next_number(db, kernel["id"])
+    _write_notebook(call.home.kernel(kernel["folder"], number), request)
+    fate = "" if drafted else faults.fate(db, "kernel")
+    saved = json.dumps({**request.to_dict(), "text": "", "fate": fate})
+    now = call.service.now()
+    sql = (
+        "INSERT INTO kernel_versions (kernel, number, request, sources, machine, gpu, limit_s, status, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    )
+    db.execute(sql, (kernel["id"], number, saved, *facts, DRAFT if drafted else QUEUED, now))
+    if not drafted:
+        db.execute("INSERT INTO jobs (lane, kernel, version, created) VALUES ('run', ?, ?, ?)", (kernel["id"], number, now))
+    return number
+
+
 def _identify(call: Call, request: Any) -> tuple[sqlite3.Row | None, str, str, str]:
-    """(existing kernel, slug, title, problem). The title decides the slug; a changed title moves the kernel."""
+    """(existing kernel, slug, title, problem). The title decides the slug: another title moves a kernel to another slug."""
     from slugify import slugify
 
     owner, _, asked = (request.slug or "").rpartition("/")
     if request.id:
         kernel = call.store.one("SELECT * FROM kernels WHERE id = ?", request.id)
-        if kernel is None:
-            return None, "", "", "Notebook not found"
-    elif owner and owner.lower() != call.owner:
-        return None, "", "", "Notebook not found"
     else:
         kernel = call.store.one("SELECT * FROM kernels WHERE slug = ?", asked.lower())
+    if (request.id and kernel is None) or (not request.id and owner and owner.lower() != call.owner):
+        return None, "", "", "Notebook not found"
     title = request.new_title or (kernel["title"] if kernel else "")
     if not title:
         return None, "", "", "A title is needed for a new notebook"
     slug = slugify(title)
     holder = call.store.one("SELECT * FROM kernels WHERE slug = ?", slug)
-    if kernel is not None and slug != kernel["slug"]:
-        # Another title makes another kernel here: moving the folders of runs under way would break them.
-        kernel = None
+    if kernel is not None and holder is not None and holder["id"] != kernel["id"]:
+        return None, "", "", f"The title '{title}' is already in use by another notebook"
     kernel = kernel or holder
     if kernel is not None and kernel["kind"] != request.kernel_type:
         return None, "", "", "The kernel type cannot be changed"
@@ -136,7 +134,7 @@ def delete(call: Call, request: Any) -> api.ApiDeleteKernelResponse:
         db.execute("DELETE FROM kernels WHERE id = ?", (kernel["id"],))
     for version in versions:
         call.service.cancel(kernel["id"], version["number"])
-    shutil.rmtree(call.home.kernel(kernel["slug"], 1).parent, ignore_errors=True)
+    shutil.rmtree(call.home.kernel(kernel["folder"], 1).parent, ignore_errors=True)
     return api.ApiDeleteKernelResponse()
 
 

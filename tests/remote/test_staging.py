@@ -60,24 +60,38 @@ def test_equal_size_and_other_content_is_caught_before_an_upload(tmp_path):
 
 def test_the_staging_path_names_content_and_destination(tmp_path):
     folder = bundle(tmp_path / "d", CONTENT, slug="same-slug")
-    one = staging.stage(staging.read(folder), "here")
-    assert staging.stage(staging.read(folder), "here") == one
-    assert staging.stage(staging.read(folder), "there") != one
+    one = path_of(folder, "here")
+    assert path_of(folder, "here") == one
+    assert path_of(folder, "there") != one
     bundle(folder, {"a.onnx": b"WEIGHTS", "b.whl": b"wheel"}, slug="same-slug")
-    assert staging.stage(staging.read(folder), "here") != one
+    assert path_of(folder, "here") != one
+
+
+def path_of(folder, destination):
+    with staging.stage(staging.read(folder), destination) as staged:
+        return staged
+
+
+def test_two_uploads_of_the_same_at_once_do_not_meet(tmp_path):
+    found = staging.read(bundle(tmp_path / "d", CONTENT))
+    with staging.stage(found, "here") as one, staging.stage(found, "here") as other:
+        assert one != other
+        assert (one / "files/a.onnx").is_file()
+        assert (other / "files/a.onnx").is_file()
+    assert not other.exists()
 
 
 def test_staging_costs_no_space_is_private_and_leaves_nothing(tmp_path):
     folder = bundle(tmp_path / "d", CONTENT)
-    staged = staging.stage(staging.read(folder), "here")
-    assert sorted(path.name for path in (staged / "files").iterdir()) == sorted(path.name for path in folder.iterdir())
-    assert (staged / "files/a.onnx").stat().st_ino == (folder / "a.onnx").stat().st_ino
-    assert staged.stat().st_mode & 0o077 == 0
-    # What replaces a file of the bundle meanwhile does not change what is being sent.
-    (folder / "new").write_bytes(b"other")
-    (folder / "new").replace(folder / "a.onnx")
-    assert (staged / "files/a.onnx").read_bytes() == b"weights"
-    staging.clear(staged)
+    with staging.stage(staging.read(folder), "here") as staged:
+        assert sorted(path.name for path in (staged / "files").iterdir()) == sorted(path.name for path in folder.iterdir())
+        assert (staged / "files/a.onnx").stat().st_ino == (folder / "a.onnx").stat().st_ino
+        assert staged.stat().st_mode & 0o077 == 0
+        # What replaces a file of the bundle meanwhile does not change what is being sent.
+        (folder / "new").write_bytes(b"other")
+        (folder / "new").replace(folder / "a.onnx")
+        assert (staged / "files/a.onnx").read_bytes() == b"weights"
+        staging.clear(staged)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
 
 

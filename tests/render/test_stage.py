@@ -84,6 +84,10 @@ def cells(rendered):
     return [cell["source"] for cell in nbformat.reads(rendered.notebook, as_version=4).cells]
 
 
+def code_cells(rendered):
+    return [cell.source for cell in nbformat.reads(rendered.notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
 def values(rendered):
     """What the assignments of the notebook say, by evaluating their literals alone."""
     found = {}
@@ -136,8 +140,10 @@ def test_the_plan_in_the_notebook_is_the_plan(folder):
 def test_a_value_is_never_code(folder, name):
     """Class names, file names and notes come from files of strangers: the notebook says them, and does not run them."""
     answer = Answer("submission.csv", f"id {name}", "columns", (name, "other"), (name, "other"))
-    plan = a_plan(answer=answer, notes=(name,), source=Source("tiny-animals", "test.csv", "", f"{name}{{image_id}}"))
+    plan = a_plan(kernel=f"x {name}", answer=answer, notes=(name,), source=Source(f"t{name}", "test.csv", "", f"{name}{{image_id}}"))
     rendered = render(folder, plan)
+    statements = [[type(node) for node in ast.parse(code).body] for code in code_cells(rendered)]
+    assert statements == [[type(node) for node in ast.parse(code).body] for code in code_cells(render(folder))]
     assert Plan.from_json(values(rendered)["PLAN"]) == plan
     nbformat.validate(nbformat.reads(rendered.notebook, as_version=4))
 

@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
 import zipfile
 
 import pytest
 import requests
 
 from tests.standin.conftest import COMPETITIONS, COPY_X, HIDDEN_ROWS, KERNELS, NO_PROXIES, write_dataset, write_kernel
+
+OTHER_CLIENT = os.environ.get("KKB_OTHER_CLIENT", "")
 
 
 def zipped(**files):
@@ -57,6 +60,31 @@ def test_the_command_line_client_gets_from_data_to_a_score(stand):
     stand.scored()
     listed = stand.kaggle("competitions", "submissions", "tiny-comp", "-v").stdout
     assert "first,SubmissionStatus.COMPLETE,1.00000,1.00000" in listed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OTHER_CLIENT, reason="KKB_OTHER_CLIENT names no folder with another version of the client")
+def test_another_version_of_the_client_gets_to_a_score_too(stand):
+    other = stand.using(PYTHONPATH=OTHER_CLIENT)
+    version = other.kaggle("--version").stdout
+    assert version != stand.kaggle("--version").stdout
+    folder = write_dataset(stand.scratch / "data", "tiny-weights", {"w.bin": b"weights"})
+    assert "is being created" in other.kaggle("datasets", "create", "-p", folder).stdout
+    stand.until(lambda: status_of(other, "tiny-weights") == {"status": "ready", "current_version_number": 1})
+    folder = write_kernel(stand.scratch / "kernel", "copy-the-x", COPY_X, dataset_sources=["local/tiny-weights"])
+    assert "version 1 successfully pushed" in other.kaggle("kernels", "push", "-p", folder).stdout
+    stand.finished()
+    assert "version 2 successfully saved" in other.kaggle("kernels", "push", "-p", folder, "--no-run").stdout
+    assert "COMPLETE" in other.kaggle("kernels", "status", "local/copy-the-x/1").stdout
+    assert "NEW_SCRIPT" in other.kaggle("kernels", "status", "local/copy-the-x/2").stdout
+    other.kaggle("kernels", "output", "local/copy-the-x/1", "-p", "out")
+    assert (stand.scratch / "out/submission.csv").is_file()
+    assert "rows: 3" in other.kaggle("kernels", "logs", "-f", "local/copy-the-x/1").stdout
+    other.kaggle("kernels", "pull", "local/copy-the-x/1", "-m", "-p", "pulled")
+    submit = ("competitions", "submit", "tiny-comp", "-k", "local/copy-the-x", "-v", "1", "-f", "submission.csv", "-m", "m")
+    assert "Public score: 1.00000" in other.kaggle(*submit, "--wait", "60", "--poll-interval", "5").stdout
+    assert "1.00000" in other.kaggle("competitions", "submission", "1").stdout
+    assert "30.00h" in other.kaggle("quota").stdout
 
 
 @pytest.mark.slow

@@ -45,6 +45,18 @@ def test_the_title_decides_the_slug(shared):
     assert shared.status("what-it-got") == {"status": "NEW_SCRIPT"}
 
 
+def test_another_title_moves_the_kernel_and_a_taken_one_is_refused(shared):
+    draft = {"kernelExecutionType": "QUICK_SAVE"}
+    first = shared.push("old-name", COPY_X, **draft)
+    moved = shared.push("ignored", COPY_X, slug="local/old-name", newTitle="new name", **draft)
+    assert (moved["kernelId"], moved["versionNumber"]) == (first["kernelId"], 2)
+    assert shared.raw(KERNELS, "GetKernel", {"userName": "local", "kernelSlug": "old-name"}).status_code == 403
+    assert shared.call(KERNELS, "GetKernel", userName="local", kernelSlug="new-name", versionLabel="v1")["blob"]["source"]
+    other = shared.push("old-name", COPY_X, **draft)
+    assert (other["kernelId"] != first["kernelId"], other["versionNumber"]) == (True, 1)
+    assert "already in use" in shared.push("ignored", COPY_X, id=other["kernelId"], newTitle="new name", **draft)["error"]
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
@@ -182,7 +194,7 @@ def test_sources_lie_where_the_layout_says(tmp_path, layout):
     mounts = [
         {"kind": "dataset", "ref": "local/net", "slug": "net", "version": 2},
         {"kind": "competition", "ref": "comp", "slug": "comp", "version": 1},
-        {"kind": "kernel", "ref": "local/comp", "slug": "comp", "version": 3},
+        {"kind": "kernel", "ref": "local/comp", "slug": "comp", "folder": "comp", "version": 3},
         {"kind": "model", "ref": "", "slug": "m/onnx/small", "version": 4},
     ]
     folders = [home.dataset("net", 2), home.hidden("comp"), home.kernel("comp", 3) / "output", home.model("m/onnx/small", 4)]

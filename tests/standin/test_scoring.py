@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.standin import scoring
+from builder import scoring
 from tests.standin.conftest import write_table
 
 IDS = ["a", "b", "c", "d"]

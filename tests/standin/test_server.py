@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from builder.errors import UserError
+from builder.errors import RemoteError, UserError
 from builder.standin import control
 from builder.standin.home import Home, read_record
 from tests.standin.conftest import COMPETITIONS, COPY_X, DATASETS, KERNELS, NO_PROXIES
@@ -213,6 +213,18 @@ def test_up_twice_is_up_once_and_down_twice_is_down_once(stand):
     assert control.up(stand.home).port == first.port
 
 
+@pytest.mark.slow
+def test_a_server_that_hangs_is_not_joined_by_a_second_one(stand):
+    pid = record_of(stand).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(RemoteError, match="lock"):
+            control.up(stand.home)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert control.running(stand.home).pid == pid
+
+
 def test_a_port_in_use_is_named(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -270,6 +282,7 @@ def test_stopping_the_server_ends_its_runs_and_starting_it_goes_on(stand):
     stand.push("slow-kernel", slow)
     stand.until(lambda: stand.status("slow-kernel").get("status") == "RUNNING")
     assert control.down(stand.home)
-    assert control.status(stand.home)["kernels"] in ({"RUNNING": 1}, {"QUEUED": 1})
+    assert control.status(stand.home)["kernels"] == {"QUEUED": 1}
+    assert record_of(stand).pid == 0
     control.up(stand.home)
     assert stand.finished() == {"COMPLETE": 1}

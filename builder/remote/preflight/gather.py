@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import CredentialError, UserError
 from builder.machines import Machine
 from builder.remote import account, competitions, datasets, environment, runs, staging
-from builder.remote.answers import RefusedError
+from builder.remote.answers import RefusedError, UnavailableError
 from builder.remote.kernel_folder import METADATA
 from builder.remote.preflight.record import LocalBundle, Online, Subject
 from builder.runtime.contract import ContractError, Plan
@@ -158,5 +158,5 @@ def _optional(ask: Any) -> Any:
     """What a server may not know at all."""
     try:
         return ask()
-    except RefusedError:
+    except (RefusedError, UnavailableError):
         return None
