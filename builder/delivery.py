@@ -1,4 +1,4 @@
-"""The road from a rehearsed notebook to a score: push, watch, fetch the output, submit; and `ship`, which goes the whole way.
+"""The road from a rehearsed notebook to a score: preflight, push, watch, fetch the output, submit.
 
 Everything is recognised by the notebook's digest: a version that was pushed is not pushed again, a submission that was made is
 not made again, whatever machine did it.
@@ -7,23 +7,25 @@ not made again, whatever machine did it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import pipeline
+from builder import machines, pipeline
 from builder.errors import GateError, RunError, UserError
 from builder.ledger.store import Ledger
 from builder.pipeline import Kernel
 from builder.workspace import write_json
 
 if TYPE_CHECKING:
-    from builder.plan.stage import Planned
     from builder.remote.client import Client
+    from builder.remote.preflight import Finding
     from builder.remote.pushing import Pushed
+    from builder.remote.runs import Status
     from builder.remote.submissions import Scored
 
 SUBMISSION_WAIT_S = 12 * 3600.0
+GRACE_S = 900.0  # beyond its limit, before a run that says RUNNING is not believed
 QUEUE_S = 6 * 3600.0  # a run may wait for a machine before its own clock starts
 
 
@@ -32,7 +34,7 @@ def server_of(client: Client) -> str:
     return "kaggle.com" if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
 
 
-def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None, again: bool = False) -> Pushed:
+def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> Pushed:
     """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. What is there is not saved again."""
     from builder.remote import datasets as remote_datasets
     from builder.remote import kernels
@@ -48,7 +50,9 @@ def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None,
         slugs.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
     pushed = kernels.push(client, kernel.folder, digest=digest, again=again)
     with Ledger(kernel.workspace.ledger) as ledger:
-        ledger.add_push(server_of(client), pushed.kernel, pushed.version, digest, [one["slug"] for one in slugs], cv)
+        ledger.add_push(
+            server_of(client), pushed.kernel, pushed.version, digest, [one["slug"] for one in slugs], predicted_score(kernel)
+        )
     record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "datasets": slugs}
     if wait:
         end = wait_for(kernel, client, pushed.kernel, pushed.version)
@@ -58,30 +62,57 @@ def push(kernel: Kernel, client: Client, *, wait: bool, cv: float | None = None,
 
 
 def wait_for(kernel: Kernel, client: Client, handle: str, version: int) -> str:
-    """Wait for the end of a run. Raises RunError with the tail of its log when it failed."""
+    """Wait for the end of a run, showing the last line of its log. Raises RunError with a diagnosis when it failed."""
     from builder.remote import kernels
 
+    last = ""
+
+    def told(entries: Sequence[Mapping[str, Any]]) -> None:
+        nonlocal last
+        lines = "".join(str(entry["data"]) for entry in entries).split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), last)
+
+    def waited(done: float, total: float | None, text: str) -> None:
+        kernel.report(done, total, f"{text}, {last}" if last else text)
+
     limit = kernel.config.competition.limit
-    end = kernels.wait(client, handle, version, limit_s=limit + QUEUE_S, run_limit_s=limit + 900, on_progress=kernel.report)
+    end = kernels.wait(
+        client, handle, version, limit_s=limit + QUEUE_S, run_limit_s=limit + GRACE_S, on_progress=waited, on_log=told
+    )
     if not end.ok:
-        tail = "".join(entry["data"] for entry in kernels.logs(client, handle, version))
-        error = kernels.failed(handle, version, end)
-        lines = "\n    ".join(tail.splitlines()[-25:])
-        raise RunError(error.what, found=f"{error.found or end.state}\n    {lines}", expected=error.expected, remedy=error.remedy)
+        raise _diagnosed(kernel, client, handle, version, end)
     return end.state
 
 
+def _diagnosed(kernel: Kernel, client: Client, handle: str, version: int, end: Status) -> RunError:
+    """A failed run as an error that shows the failing cell, the end of the log, and what it means."""
+    from builder.remote import diagnosis, kernels
+
+    error = kernels.failed(handle, version, end)
+    found = diagnosis.of_log(kernels.logs(client, handle, version))
+    parts = [found.error or error.found or end.state]
+    parts += [f"in the cell:\n{found.cell}"] if found.cell else []
+    parts += [f"the log ends:\n{found.tail}"] if found.tail else []
+    shown = "\n".join(parts).replace("\n", "\n    ")
+    return RunError(
+        error.what, found=shown, expected=f"COMPLETE; {found.meaning}", remedy=f"{found.remedy}; kkb logs {kernel.name}"
+    )
+
+
 def latest_push(kernel: Kernel, client: Client) -> tuple[str, int, str]:
-    """(`owner/slug`, version, digest) of the rendered notebook on the server: from the ledger, else asked there."""
+    """(`owner/slug`, version, digest) of the rendered notebook on the server: asked there, because memories can be wrong.
+
+    The server tells only its newest version's source, so an older one is found in the ledger.
+    """
     from builder.remote import kernels
     from builder.render.stage import digest_in
 
     digest, handle = digest_in(kernel.folder), f"{pipeline.owner_in(kernel)}/{kernel.name}"
-    with Ledger(kernel.workspace.ledger) as ledger:
-        for row in ledger.pushes(server_of(client), handle):
-            if row["digest"] == digest:
-                return handle, int(row["version"]), digest
     found = kernels.find(client, handle, digest)
+    if found is None:
+        with Ledger(kernel.workspace.ledger) as ledger:
+            pushes = ledger.pushes(server_of(client), handle)
+        found = next((int(row["version"]) for row in pushes if row["digest"] == digest), None)
     if found is None:
         raise UserError(
             f"this notebook of {handle} was not pushed",
@@ -113,109 +144,118 @@ def _signed(folder: Path) -> str:
 
 
 def submit(
-    kernel: Kernel, client: Client, *, wait: bool, message: str = "", cv: float | None = None, again: bool = False
+    kernel: Kernel,
+    client: Client,
+    *,
+    wait: bool,
+    message: str = "",
+    again: bool = False,
+    reserve: int = 0,
+    only_if_better: bool = False,
 ) -> Scored:
-    """Submit the pushed version, once; with `wait`, until it is scored. A submission with this digest is not repeated."""
+    """Submit the pushed version, once; with `wait`, until it is scored. A submission with this digest is not repeated.
+
+    Args:
+        message: Shown in the list of submissions; default: kernel, version and CV.
+        again: Submit even when this notebook was submitted.
+        reserve: Submissions of today to keep.
+        only_if_better: Refuse (GateError) unless the CV is better than that of every scored submission in the ledger.
+    """
     from builder.remote import submissions
 
-    started, config = time.perf_counter(), kernel.config.competition
+    started, config = time.perf_counter(), kernel.config
     handle, version, digest = latest_push(kernel, client)
-    server = server_of(client)
-    said = message or f"{kernel.name} version {version}" + (f", CV {cv:.5f}" if cv is not None else "")
+    server, slug, cv = server_of(client), config.competition.slug, predicted_score(kernel)
+    if only_if_better:
+        _refuse_worse(kernel, server, digest, cv)
     made = submissions.submit(
         client,
-        competition=config.slug,
+        competition=slug,
         kernel=handle,
         version=version,
-        file=config.file,
-        message=said,
+        file=config.competition.file,
+        message=message or f"{kernel.name} version {version}, CV {cv:.5f}",
         digest=digest,
         again=again,
+        reserve=reserve,
+        sample=kernel.root / config.data.sample_submission,
     )
     with Ledger(kernel.workspace.ledger) as ledger:
-        ledger.add_submission(server, config.slug, made.ref, handle, version, digest, cv)
-    scored = submissions.get(client, config.slug, made.ref)
-    if wait and (scored is None or not scored.over):
-        scored = submissions.wait(client, config.slug, made.ref, limit_s=SUBMISSION_WAIT_S, on_progress=kernel.report)
-    scored = scored or submissions.Scored(made.ref, made.status, None, None, "", said, config.file, None)
+        ledger.add_submission(server, slug, made.ref, handle, version, digest, cv)
+    if wait:
+        scored = submissions.wait(client, slug, made.ref, limit_s=SUBMISSION_WAIT_S, on_progress=kernel.report)
+    else:
+        scored = submissions.get(client, slug, made.ref) or submissions.Scored(
+            made.ref, made.status, None, None, "", "", "", None
+        )
     with Ledger(kernel.workspace.ledger) as ledger:
         ledger.set_score(
-            server, config.slug, scored.ref, scored.status, public=scored.public, private=scored.private, error=scored.error
+            server, slug, scored.ref, scored.status, public=scored.public, private=scored.private, error=scored.error
         )
     kernel.done("submit", started, fresh=made.created, digest=digest, record=scored.record())
     return scored
 
 
-def refuse_unscored(scored: Scored) -> None:
-    """Raise RunError when a submission ended without a score."""
-    if scored.status == "ERROR":
-        raise RunError(
-            f"submission {scored.ref} failed",
-            found=scored.error or "no reason given: Kaggle shows no log of a hidden rerun",
-            expected="a score",
-            remedy="rehearse it: kkb rehearse NAME shows what the rerun would have said",
-        )
+def predicted_score(kernel: Kernel) -> float:
+    """The cross-fitted out-of-fold score of the whole plan."""
+    from builder.plan.stage import load
+
+    return float(load(kernel.folder).expected["score"])
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """The end of the road: what `kkb ship` and `kkb demo` print."""
+def _refuse_worse(kernel: Kernel, server: str, digest: str, cv: float) -> None:
+    """Raise GateError unless `cv` is better than that of every other scored submission that the ledger knows."""
+    from builder import metrics
 
-    kernel: str
-    version: int
-    cv: float
-    rehearsed: float | None
-    score: float | None
-    label: str
-    seconds: dict[str, float]
-    fresh: dict[str, bool]
-    paths: dict[str, str]
-    plan: Planned
-
-    def record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        keys = ("kernel", "version", "cv", "rehearsed", "score", "label", "seconds", "fresh", "paths")
-        return {key: getattr(self, key) for key in keys}
-
-
-def ship(kernel: Kernel, client: Client) -> Shipped:
-    """Every stale stage from train to score. Raises the first error on the way; the stages before it stay done."""
-    from builder.remote.account import username
-
-    owner = username(client)
-    version = pipeline.train(kernel, resume=True)
-    if version is None:
-        raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
-    pipeline.export(kernel)
-    planned = pipeline.plan(kernel)
-    pipeline.bundle(kernel, owner)
-    pipeline.render(kernel, owner)
-    rehearsal = pipeline.rehearse(kernel, again=False)
-    if rehearsal.label != "Scored":
-        found = rehearsal.findings[0].message if rehearsal.findings else ""
+    metric = metrics.get(kernel.config.competition.metric)
+    with Ledger(kernel.workspace.ledger) as ledger:
+        rows = ledger.submissions(server, kernel.config.competition.slug)
+    known = [row for row in rows if row["status"] == "COMPLETE" and row["cv"] is not None and row["digest"] != digest]
+    if not known:
+        return
+    best = max(known, key=lambda row: metric.gain(row["cv"], 0.0))
+    if metric.gain(cv, best["cv"]) <= 0:
         raise GateError(
-            f"the rehearsal ended in '{rehearsal.label}', so nothing is pushed",
-            found=found,
-            file=rehearsal.folder,
-            remedy=f"kkb rehearse {kernel.name}",
+            "the CV is not better than that of an earlier submission",
+            found=f"{metric.name} {cv:.5f}",
+            expected=f"better than {best['cv']:.5f} of submission {best['ref']} (public score {best['public']})",
+            remedy="leave --only-if-better out to submit all the same",
         )
-    cv = float(planned.plan.expected["score"])
-    pushed = push(kernel, client, wait=True, cv=cv)
-    output = fetch_output(kernel, client)
-    scored = submit(kernel, client, wait=True, cv=cv)
-    refuse_unscored(scored)
-    show = kernel.workspace.show
-    paths = {
-        "kernel": show(kernel.folder),
-        "weights": show(version.folder),
-        "plan": show(planned.path),
-        "notebook": show(kernel.folder / "notebook.ipynb"),
-        "datasets": show(kernel.workspace.datasets),
-        "rehearsal": str(show(Path(rehearsal.folder))),
-        "output": show(output),
-        "log": show(output / f"{kernel.name}.log"),
-        "ledger": show(kernel.workspace.ledger),
-    }
-    return Shipped(
-        pushed.kernel, pushed.version, cv, rehearsal.score, scored.public, "Scored", kernel.seconds, kernel.fresh, paths, planned
+
+
+def refuse_unscored(scored: Scored) -> None:
+    """Raise RunError when a submission ended without a score, with what its label means."""
+    from builder.remote import diagnosis
+
+    if scored.status == "ERROR":
+        found = diagnosis.of_submission(scored.error)
+        raise RunError(
+            f"submission {scored.ref} failed: {scored.error or 'no reason given'}",
+            found=found.meaning,
+            expected="a score; Kaggle shows no log of a hidden rerun",
+            remedy=found.remedy,
+        )
+
+
+def preflight(kernel: Kernel, client: Client | None) -> list[Finding]:
+    """What would make the push or the rerun fail, worst first; without a `client`, only what can be seen at home."""
+    from datetime import UTC, datetime
+
+    from builder.remote import preflight as checks
+    from builder.train import record
+
+    config = kernel.config
+    weights = kernel.workspace.weights(kernel.name)
+    licences = {m.backbone: m.licence for v in record.finished(weights) for m in v.models if m.licence}
+    subject = checks.gather(
+        kernel.folder,
+        competition=config.competition.slug,
+        file=config.competition.file,
+        machine=machines.load(config.competition.machine),
+        limit_s=config.competition.limit,
+        bundles=[kernel.workspace.datasets / dataset.slug for dataset in pipeline.datasets(kernel)],
+        client=client,
+        now=datetime.now(UTC).replace(tzinfo=None),
+        licences=licences,
     )
+    return checks.run(subject)

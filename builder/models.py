@@ -68,7 +68,7 @@ def _is_sized(name: str) -> bool:
 
 
 def data_config(backbone: str) -> dict[str, Any]:
-    """timm's own data config of an architecture: `input_size` (3, h, w), `mean`, `std`, `interpolation`."""
+    """timm's own data config of an architecture: `input_size` (3, h, w), `mean`, `std`, `interpolation`, `licence`."""
     import timm
 
     name = backbone.removeprefix("timm/")
@@ -79,8 +79,15 @@ def data_config(backbone: str) -> dict[str, Any]:
             "mean": (0.485, 0.456, 0.406),
             "std": (0.229, 0.224, 0.225),
             "interpolation": "bilinear",
+            "licence": "",
         }
-    return {"input_size": found.input_size, "mean": found.mean, "std": found.std, "interpolation": found.interpolation}
+    return {
+        "input_size": found.input_size,
+        "mean": found.mean,
+        "std": found.std,
+        "interpolation": found.interpolation,
+        "licence": found.license or "",
+    }
 
 
 def portable(backbone: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.nn.Module:

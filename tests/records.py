@@ -173,3 +173,18 @@ def rows_of(root: Path) -> tuple[tuple[str, ...], list[str]]:
 
     table = read_table(root / "train.csv")
     return tuple(table["image_id"]), table["label"].tolist()
+
+
+def finished(workspace: Workspace, root: Path, *, name: str = "animals", models: tuple[str, ...] = ("resnet", "effnet")):
+    """A kernel whose training and export are done: two families of linear classifiers, two folds each."""
+    from builder import pipeline
+
+    config = kernel(workspace, root, name)
+    ids, labels = rows_of(root)
+    classes = tuple(sorted(set(labels)))
+    codes = np.array([classes.index(label) for label in labels])
+    oof = {model: {"identity": predictions(codes, len(classes), skill=2.0, seed=seed)} for seed, model in enumerate(models)}
+    facts = {"ids": ids, "folds": np.arange(len(ids)) // 2 % 2, "labels": labels, "classes": classes, "name": name}
+    made = version(config, workspace, 1, oof, **facts)
+    export(config, made, oof)
+    return pipeline.Kernel(workspace, name)

@@ -11,7 +11,7 @@ from builder.cli.app import Json, Name, Standin, app
 from builder.cli.screen import Screen, number, size
 
 if TYPE_CHECKING:
-    from builder.delivery import Shipped
+    from builder.shipping import Shipped
 
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is over.")]
 
@@ -46,6 +46,40 @@ def show_proposal(screen: Screen, proposal: object) -> None:
 
     if is_dataclass(proposal) and not isinstance(proposal, type):
         screen.table("", ("key", "proposed"), [(key, value) for key, value in asdict(proposal).items()])
+
+
+@app.command()
+def preflight(
+    name: Name,
+    offline: Annotated[bool, typer.Option("--offline", help="Only what can be seen at home; needs no credentials.")] = False,
+    standin: Standin = False,
+    json: Json = False,
+) -> None:
+    """Everything that would make the push or the rerun fail, each with its remedy. Exit code 3 when something must be fixed.
+
+    Example: kkb preflight digits --offline
+    """
+    import contextlib
+
+    from builder import delivery
+    from builder.errors import GateError
+
+    screen = Screen(as_json=json)
+    with contextlib.ExitStack() as stack:
+        kernel = stack.enter_context(context.working(screen, name))
+        client = None if offline else stack.enter_context(context.door(kernel.workspace, standin=standin))
+        findings = delivery.preflight(kernel, client)
+    for finding in findings:
+        screen.say(f"{finding.severity:10} {finding.code}: {finding.message}\n           to do: {finding.remedy}")
+        screen.say(f"           why: {finding.fact}")
+    urgent = [finding for finding in findings if finding.severity == "must-fix"]
+    screen.say(f"preflight: {len(findings)} findings, {len(urgent)} must be fixed")
+    screen.result({"ok": not urgent, "findings": [finding.record() for finding in findings]})
+    if urgent:
+        error = GateError(
+            f"preflight refuses {name}", found=", ".join(finding.code for finding in urgent), remedy=urgent[0].remedy
+        )
+        screen.refuse(error)
 
 
 @app.command()
@@ -136,6 +170,10 @@ def submit(
     wait: Wait = True,
     message: Annotated[str, typer.Option("--message", "-m", help="What the list of submissions shows.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Submit even when this notebook was submitted.")] = False,
+    only_if_better: Annotated[
+        bool, typer.Option("--only-if-better", help="Refuse unless the CV beats every earlier one.")
+    ] = False,
+    reserve: Annotated[int, typer.Option(min=0, help="Submissions of today to keep.")] = 0,
     standin: Standin = False,
     json: Json = False,
 ) -> None:
@@ -144,10 +182,13 @@ def submit(
     Example: kkb submit digits -m "two models, three folds"
     """
     from builder import delivery
+    from builder.errors import RunError
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        scored = delivery.submit(kernel, client, wait=wait, message=message, again=again)
+        scored = delivery.submit(
+            kernel, client, wait=wait, message=message, again=again, reserve=reserve, only_if_better=only_if_better
+        )
     fresh = "" if kernel.fresh["submit"] else " (up to date: this notebook was submitted before)"
     screen.say(f"submit: {scored.ref} is {scored.status}, public score {number(scored.public)}{fresh}")
     screen.result(
@@ -159,7 +200,10 @@ def submit(
             "fresh": kernel.fresh["submit"],
         }
     )
-    delivery.refuse_unscored(scored)
+    try:
+        delivery.refuse_unscored(scored)
+    except RunError as error:
+        screen.refuse(error)
 
 
 @app.command()
@@ -168,11 +212,11 @@ def ship(name: Name, standin: Standin = False, json: Json = False) -> None:
 
     Example: kkb ship photos --standin
     """
-    from builder import delivery
+    from builder import shipping
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        shipped = delivery.ship(kernel, client)
+        shipped = shipping.ship(kernel, client)
     show_shipped(screen, shipped)
     screen.result(shipped.record())
 

@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from builder.errors import KkbError
     from builder.progress import Report
 
 PLAIN_EVERY_S = 5.0
@@ -59,6 +60,13 @@ class Screen:
         """The record for a program, when it asked for one."""
         if self.as_json:
             print_json(record)
+
+    def refuse(self, error: KkbError) -> NoReturn:
+        """End the command with the error's exit code after its result was printed: a program gets one object, not two."""
+        from typer import Exit
+
+        sys.stderr.write(f"error: {error.text()}\n")
+        raise Exit(error.exit_code)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[Report]:

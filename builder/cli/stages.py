@@ -187,9 +187,8 @@ def rehearse(
     screen.result(found.record())
     if found.label != "Scored":
         first = next(finding for finding in found.findings if finding.severity == "must-fix")
-        raise RunError(
-            f"the rehearsal ended in '{found.label}'", found=_with_log(found.folder, first.message), remedy=first.remedy
-        )
+        text = _with_log(found.folder, first.message)
+        screen.refuse(RunError(f"the rehearsal ended in '{found.label}'", found=text, remedy=first.remedy))
 
 
 def _with_log(folder: str, message: str) -> str:

@@ -147,3 +147,37 @@ def add_competition(
     )
     screen.say(f"stand-in: competition {slug} is there; next: kkb new NAME --competition {slug}")
     screen.result(added)
+
+
+@standin.command()
+def fault(
+    target: Annotated[
+        str, typer.Argument(help="An API method (SaveKernel, ...), upload, download, dataset, kernel, submission.")
+    ] = "",
+    kind: Annotated[
+        str, typer.Argument(help="429, 500, 503, html, error, drop-before, drop-after, slow, cut, failed, stuck.")
+    ] = "",
+    times: Annotated[int, typer.Option(help="How often; -1 for always.")] = 1,
+    skip: Annotated[int, typer.Option(min=0, help="Good calls before it strikes.")] = 0,
+    file: Annotated[Path | None, typer.Option(help="A JSON list of faults instead.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget all faults that wait.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask the stand-in to misbehave, to see what your pipeline does then.
+
+    Example: kkb standin fault SaveKernel drop-after --times 1
+    """
+    from builder.errors import UserError
+    from builder.standin import control
+
+    screen, home = Screen(as_json=json), _home()
+    if clear:
+        count = control.clear_faults(home)
+        screen.say(f"stand-in: {count} faults forgotten")
+        screen.result({"cleared": count})
+        return
+    if not file and not (target and kind):
+        raise UserError("which fault?", expected="TARGET and KIND, or --file, or --clear", remedy="kkb standin fault --help")
+    numbers = control.load_faults(home, file) if file else [control.set_fault(home, target, kind, times=times, skip=skip)]
+    screen.say(f"stand-in: {len(numbers)} faults wait; forget them with: kkb standin fault --clear")
+    screen.result({"faults": numbers})

@@ -73,8 +73,8 @@ def demo(json: Json = False) -> None:
 
     Example: kkb demo
     """
-    from builder import delivery
     from builder import demo as demonstration
+    from builder import shipping
     from builder.cli.remote import show_shipped
     from builder.remote import competitions
     from builder.standin import control
@@ -97,17 +97,13 @@ def demo(json: Json = False) -> None:
         screen.say(f"stand-in: {running.url}, competition {slug}")
         with context.working(screen, name) as kernel, context.door(workspace, standin=True) as client:
             competitions.fetch(client, slug, kernel.config.data_root(workspace.root), on_progress=kernel.report)
-            shipped = delivery.ship(kernel, client)
+            shipped = shipping.ship(kernel, client)
     finally:
         if started_here:
             control.down(workspace.standin)
     show_shipped(screen, shipped)
-    screen.say("The same on kaggle.com, with a token from kaggle.com/settings and your competition's slug in kernel.toml:")
-    for line in (
-        f"export KAGGLE_API_TOKEN=...   &&  kkb bundle {name} --owner YOU  &&  kkb render {name} --owner YOU",
-        f"kkb push {name} --wait",
-        f"kkb submit {name} --wait",
-    ):
+    screen.say("The same on kaggle.com, for a competition that you have joined, with KAGGLE_API_TOKEN from kaggle.com/settings:")
+    for line in ("kkb new NAME --competition SLUG", "kkb fetch NAME", "kkb ship NAME"):
         screen.say(f"  {line}")
     screen.say("To look around in the stand-in: kkb standin up")
     screen.result(shipped.record())

@@ -24,6 +24,7 @@ class Machine:
         session_limit_s: Longest session; a competition's own limit is usually shorter.
         layout: `typed` (/kaggle/input/datasets/<owner>/<slug>) or `classic` (/kaggle/input/<slug>).
         python: Python tags that the image may have.
+        glibc: The image's C library, which decides which wheels load.
         packages: What the image has, name -> version, as far as the runtime cares.
         checked: Date on which the facts were last checked.
     """
@@ -38,6 +39,7 @@ class Machine:
     session_limit_s: float
     layout: str
     python: tuple[str, ...]
+    glibc: str
     packages: dict[str, str]
     checked: str
 
@@ -64,6 +66,7 @@ def load(name: str) -> Machine:
         session_limit_s=hardware["session_limit_h"] * 3600.0,
         layout=hardware["mount_layout"],
         python=tuple(image["python"]),
+        glibc=image["glibc"],
         packages=dict(image["packages"]),
         checked=raw["checked"],
     )

@@ -168,7 +168,7 @@ def _competition(call: Call, row: sqlite3.Row) -> api.ApiCompetition:
     competition.deadline, competition.enabled_date = utc(FAR), utc(row["created"])
     competition.user_has_entered, competition.team_count = True, 1
     competition.max_daily_submissions, competition.max_team_size = row["daily"], 1
-    competition.evaluation_metric, competition.is_kernels_submissions_only = row["metric"], True
+    competition.evaluation_metric, competition.is_kernels_submissions_only = row["metric"], row["kind"] == "notebook"
     return competition
 
 

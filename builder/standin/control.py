@@ -125,7 +125,9 @@ def status(home: Path) -> dict[str, Any]:
     store = Store(place.database)
     counted = "SELECT status, count(*) AS n FROM {} GROUP BY status ORDER BY status"
     total = store.one("SELECT count(*) AS n FROM datasets")
-    contests = store.all("SELECT slug, title, metric, limit_s, daily, machine, submission_file FROM competitions ORDER BY slug")
+    contests = store.all(
+        "SELECT slug, title, metric, limit_s, daily, machine, submission_file, kind FROM competitions ORDER BY slug"
+    )
     return {
         "running": present is not None,
         "server": server,
@@ -150,6 +152,7 @@ def add_competition(  # noqa: PLR0913 - a competition has that many facts, all b
     title: str | None = None,
     machine: str = "cpu",
     submission_file: str = "submission.csv",
+    kind: str = "notebook",
 ) -> dict[str, Any]:
     """Add a competition from two zips or folders, or replace its data; see `enrol`.
 
@@ -157,7 +160,7 @@ def add_competition(  # noqa: PLR0913 - a competition has that many facts, all b
     """
     place = Home(home.resolve())
     competition = enrol.Competition(
-        slug, title or slug.replace("-", " ").title(), metric, float(limit_s), daily, machine, submission_file
+        slug, title or slug.replace("-", " ").title(), metric, float(limit_s), daily, machine, submission_file, kind
     )
     with process.locked(place, "competitions.lock"):
         return enrol.add(place, Store(place.database), competition, data, hidden, serving=running(home) is not None)

@@ -21,12 +21,16 @@ from builder.errors import UserError
 from builder.standin.home import Home, files_below
 from builder.standin.store import Store
 
+KINDS = ("notebook", "csv", "any")
 SAMPLE, TEST, SOLUTION = "sample_submission.csv", "test.csv", "solution.csv"
 
 
 @dataclass(frozen=True)
 class Competition:
-    """What a person says about a competition; times in seconds."""
+    """What a person says about a competition; times in seconds.
+
+    `kind` says what may be submitted: versions of notebooks (as in every code competition), files (`csv`), or `any` of both.
+    """
 
     slug: str
     title: str
@@ -35,6 +39,7 @@ class Competition:
     daily: int
     machine: str
     submission_file: str
+    kind: str = "notebook"
 
     def check(self) -> None:
         """Raises UserError on a value that cannot be."""
@@ -45,6 +50,8 @@ class Competition:
         if self.limit_s <= 0 or self.daily <= 0:
             found = f"limit {self.limit_s} s, {self.daily} a day"
             raise UserError("wrong limit of a competition", found=found, expected="a time limit and a daily limit above 0")
+        if self.kind not in KINDS:
+            raise UserError("wrong kind of competition", found=repr(self.kind), expected=" or ".join(KINDS))
         if Path(self.submission_file).suffix not in (".csv", ".parquet") or "/" in self.submission_file:
             raise UserError("wrong submission file", found=self.submission_file, expected="the name of a .csv or .parquet file")
 
@@ -83,10 +90,11 @@ def add(home: Home, store: Store, competition: Competition, data: Path, hidden: 
 
 def _save(store: Store, competition: Competition, digest: str) -> None:
     sql = (
-        "INSERT INTO competitions (slug, id, title, metric, limit_s, daily, machine, submission_file, digest, created)"
-        " VALUES (?, (SELECT count(*) + 1 FROM competitions), ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (slug) DO UPDATE SET title = excluded.title, metric = excluded.metric, limit_s = excluded.limit_s, daily"
-        " = excluded.daily, machine = excluded.machine, submission_file = excluded.submission_file, digest = excluded.digest"
+        "INSERT INTO competitions (slug, id, title, metric, limit_s, daily, machine, submission_file, kind, digest, created)"
+        " VALUES (?, (SELECT count(*) + 1 FROM competitions), ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (slug) DO UPDATE SET title = excluded.title, metric = excluded.metric, limit_s = excluded.limit_s,"
+        " daily = excluded.daily, machine = excluded.machine, submission_file = excluded.submission_file,"
+        " kind = excluded.kind, digest = excluded.digest"
     )
     store.run(sql, *asdict(competition).values(), digest, time.time())
 

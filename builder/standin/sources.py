@@ -102,7 +102,7 @@ def inputs(home: Home, owner: str, mounts: Sequence[dict[str, Any]], layout: str
         elif mount["kind"] == "competition":
             folder, typed = (home.hidden if rerun else home.visible)(slug), f"competitions/{slug}"
         elif mount["kind"] == "kernel":
-            folder, typed = home.kernel(mount["folder"], mount["version"]) / "output", f"notebooks/{owner}/{slug}"
+            folder, typed = home.kernel(mount.get("folder", slug), mount["version"]) / "output", f"notebooks/{owner}/{slug}"
         else:
             folder, typed = home.model(slug, mount["version"]), f"models/{owner}/{slug}/{mount['version']}"
         name = typed if layout == "typed" else _classic(mount, owner, placed)

@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.errors import UserError
 
-VERSION = 2
+VERSION = 3
 BUSY_S = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -38,8 +38,8 @@ CREATE TABLE IF NOT EXISTS variation_versions (
     bytes INTEGER NOT NULL, created REAL NOT NULL, PRIMARY KEY (variation, number));
 CREATE TABLE IF NOT EXISTS competitions (
     slug TEXT PRIMARY KEY, id INTEGER NOT NULL, title TEXT NOT NULL, metric TEXT NOT NULL, limit_s REAL NOT NULL,
-    daily INTEGER NOT NULL, machine TEXT NOT NULL, submission_file TEXT NOT NULL, digest TEXT NOT NULL,
-    created REAL NOT NULL);
+    daily INTEGER NOT NULL, machine TEXT NOT NULL, submission_file TEXT NOT NULL, kind TEXT NOT NULL,
+    digest TEXT NOT NULL, created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS kernels (
     id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL UNIQUE, title TEXT NOT NULL, kind TEXT NOT NULL,
     folder TEXT NOT NULL UNIQUE, created REAL NOT NULL);
@@ -59,6 +59,12 @@ CREATE TABLE IF NOT EXISTS faults (
     options TEXT NOT NULL, created REAL NOT NULL);
 """
 
+# What leads from one version to the next, for state that an older kkb made.
+MIGRATIONS = {
+    1: ("ALTER TABLE kernels ADD COLUMN folder TEXT NOT NULL DEFAULT ''", "UPDATE kernels SET folder = slug"),
+    2: ("ALTER TABLE competitions ADD COLUMN kind TEXT NOT NULL DEFAULT 'notebook'",),
+}
+
 
 class Store:
     """Connections to the state, one per thread."""
@@ -68,14 +74,7 @@ class Store:
         self._path = path
         self._local = threading.local()
         with contextlib.closing(self._connect()) as connection:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, VERSION):
-                remedy = f"delete the folder {path.parent}, or use the kkb that made it"
-                raise UserError(
-                    "the stand-in's state is of another version", file=path, found=found, expected=VERSION, remedy=remedy
-                )
-            connection.executescript(SCHEMA)
-            connection.execute(f"PRAGMA user_version={VERSION}")
+            _prepare(connection, path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
@@ -116,3 +115,20 @@ class Store:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or bring those of an older version up to date. Raises UserError when they are of a newer one."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")  # of two that come first, the second finds the work done
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        connection.execute("ROLLBACK")
+        remedy = f"update kkb, or delete the folder {path.parent}"
+        raise UserError("the stand-in's state was made by a newer kkb", file=path, found=found, expected=VERSION, remedy=remedy)
+    steps = [step for version in range(found, VERSION) for step in MIGRATIONS.get(version, ())] if found else []
+    for statement in [*SCHEMA.split(";"), *steps]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")

@@ -62,18 +62,21 @@ def submit_code(call: Call, request: Any) -> api.ApiCreateCodeSubmissionResponse
 
 def _refusal(call: Call, row: sqlite3.Row, kernel: sqlite3.Row, version: sqlite3.Row, file_name: str) -> str:
     """Why a version cannot be submitted; empty when it can."""
-    if version["status"] != kernels.COMPLETE:
-        return f"Version {version['number']} of the notebook has not completed successfully (it is {version['status']})."
-    saved = json.loads(version["request"])
-    if saved.get("enableInternet"):
-        return "Your Notebook cannot use internet access in this competition. Please disable internet and save a new version."
-    if not any(mount["kind"] == "competition" and mount["slug"] == row["slug"] for mount in json.loads(version["sources"])):
-        return "The notebook does not have the competition's data attached."
-    if file_name != row["submission_file"]:
-        return f"The submission file of this competition must be named {row['submission_file']}, not '{file_name}'."
-    if storage.inside(call.home.kernel(kernel["folder"], version["number"]) / "output", file_name) is None:
-        return f"The output of version {version['number']} has no file '{file_name}'."
-    return ""
+    number, wanted = version["number"], row["submission_file"]
+    online = json.loads(version["request"]).get("enableInternet", False)
+    mounts = json.loads(version["sources"])
+    attached = any(mount["kind"] == "competition" and mount["slug"] == row["slug"] for mount in mounts)
+    written = storage.inside(call.home.kernel(kernel["folder"], number) / "output", file_name) is not None
+    complete = version["status"] == kernels.COMPLETE
+    rules = (
+        (row["kind"] != "csv", "This competition does not accept submissions from Notebooks."),
+        (complete, f"Version {number} of the notebook has not completed successfully (it is {version['status']})."),
+        (not online, "Your Notebook cannot use internet access in this competition. Disable internet and save a new version."),
+        (attached, "The notebook does not have the competition's data attached."),
+        (file_name == wanted, f"The submission file of this competition must be named {wanted}, not '{file_name}'."),
+        (written, f"The output of version {number} has no file '{file_name}'."),
+    )
+    return next((problem for fine, problem in rules if not fine), "")
 
 
 def _insert(
@@ -103,9 +106,14 @@ def _insert(
     return ref
 
 
+def _check_files(row: sqlite3.Row) -> None:
+    if row["kind"] == "notebook":
+        raise ApiError(400, "Submission not allowed: This competition only accepts Submissions from Notebooks.")
+
+
 def start_upload(call: Call, request: Any) -> api.ApiStartSubmissionUploadResponse:
     """StartSubmissionUpload."""
-    competition_row(call, request.competition_name)
+    _check_files(competition_row(call, request.competition_name))
     response = api.ApiStartSubmissionUploadResponse()
     response.token, response.create_url = uploads.reserve(call, request.file_name, request.content_length or 0)
     return response
@@ -114,6 +122,7 @@ def start_upload(call: Call, request: Any) -> api.ApiStartSubmissionUploadRespon
 def submit_file(call: Call, request: Any) -> api.ApiCreateSubmissionResponse:
     """CreateSubmission: an uploaded file."""
     row = competition_row(call, request.competition_name)
+    _check_files(row)
     name, path = uploads.take(call.store, call.home, request.blob_file_tokens)
     _check_limit(call, row)
     values = (row["slug"], None, None, name, request.submission_description or "")

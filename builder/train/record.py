@@ -39,7 +39,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One `[[model]]` of a version. `mean`, `std`: per channel, on a 0..1 scale; `score`: the metric on all out-of-fold rows."""
+    """One `[[model]]` of a version. `mean`, `std`: per channel, on a 0..1 scale; `score`: the metric on all out-of-fold rows.
+
+    `licence` is that of the pretrained weights it started from; empty when it started from none.
+    """
 
     name: str
     backbone: str
@@ -51,6 +54,7 @@ class TrainedModel:
     checkpoints: tuple[Checkpoint, ...]
     views: tuple[str, ...]
     score: float
+    licence: str = ""
 
 
 @dataclass(frozen=True)

@@ -236,5 +236,15 @@ def _trained(job: Job, model: Model) -> TrainedModel:
             np.save(stream, predicted)
     score = metrics.get(job.config.competition.metric)(job.rows.codes, oof["identity"])
     return TrainedModel(
-        model.name, model.backbone, model.arguments, model.pretrained, shape, mean, std, checkpoints, tuple(names), score
+        name=model.name,
+        backbone=model.backbone,
+        arguments=model.arguments,
+        pretrained=model.pretrained,
+        input=shape,
+        mean=mean,
+        std=std,
+        checkpoints=checkpoints,
+        views=tuple(names),
+        score=score,
+        licence=models.data_config(model.backbone)["licence"] if model.pretrained else "",
     )

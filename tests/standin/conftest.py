@@ -225,7 +225,7 @@ def _stand(folder, competition_files):
     scratch.mkdir()
     control.configure(home, processing_s=0.3)
     data, hidden = competition_files
-    control.add_competition(home, COMPETITION, data=data, hidden=hidden, metric="accuracy", limit_s=120)
+    control.add_competition(home, COMPETITION, data=data, hidden=hidden, metric="accuracy", limit_s=120, kind="any")
     control.up(home)
     try:
         yield Stand(home, scratch)

@@ -112,6 +112,7 @@ def test_what_does_not_fit_is_refused_by_name_and_leaves_nothing(tmp_path, parts
         ({"machine": "gpu9"}, "machine"),
         ({"limit_s": 0}, "limit"),
         ({"daily": 0}, "limit"),
+        ({"kind": "notebok"}, "notebook"),
         ({"submission_file": "out/submission.csv"}, "submission file"),
         ({"data": "nowhere.zip"}, "nowhere.zip"),
     ],

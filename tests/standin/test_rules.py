@@ -145,6 +145,9 @@ def test_two_gpu_sessions_at_most(stand):
     assert stand.raw(KERNELS, "GetKernelSessionStatus", {"userName": "local", "kernelSlug": "gpu-kernel-3"}).status_code == 403
     assert stand.push("cpu-kernel", WAIT)["versionNumber"] == 1
     stand.call(KERNELS, "DeleteKernel", userName="local", kernelSlug="gpu-kernel-2")
+    control.configure(stand.home, gpu_hours=0)
+    assert "weekly GPU quota" in stand.push("gpu-kernel-3", WAIT, enableGpu=True)["error"]
+    control.configure(stand.home, gpu_hours=30)
     assert stand.push("gpu-kernel-3", WAIT, enableGpu=True)["versionNumber"] == 1
 
 
@@ -255,7 +258,7 @@ def test_a_rerun_that_fails_gets_the_site_s_label_and_no_log(stand, competition_
         stand.push(f"bad-rerun-{number}", RERUN + COPY_X + ending)
         stand.finished()
     data, hidden = competition_files
-    control.add_competition(stand.home, COMPETITION, data=data, hidden=hidden, metric="accuracy", limit_s=6)
+    control.add_competition(stand.home, COMPETITION, data=data, hidden=hidden, metric="accuracy", limit_s=6, kind="any")
     for number in range(len(ENDINGS)):
         assert stand.submit(f"bad-rerun-{number}").status_code == 200
         stand.scored()
@@ -277,6 +280,24 @@ def test_an_exception_in_the_rerun_is_all_that_is_told(stand):
     log = stand.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="bad-rerun")["log"]
     assert "secret 3" in log  # of the commit run
     assert "secret 10" not in log
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"), [("notebook", "only accepts Submissions from Notebooks"), ("csv", "from Notebooks")]
+)
+def test_a_competition_takes_what_its_kind_says(shared, competition_files, kind, refused):
+    data, hidden = competition_files
+    control.add_competition(shared.home, f"kind-{kind}", data=data, hidden=hidden, metric="accuracy", kind=kind)
+    upload = {"competitionName": f"kind-{kind}", "fileName": "submission.csv", "contentLength": 1}
+    if kind == "notebook":
+        reply = shared.raw(COMPETITIONS, "StartSubmissionUpload", upload)
+    else:
+        assert shared.raw(COMPETITIONS, "StartSubmissionUpload", upload).status_code == 200
+        shared.push("any-kernel", COPY_X)
+        shared.until(lambda: shared.status("any-kernel").get("status") == "COMPLETE")
+        fields = {"competitionName": f"kind-{kind}", "kernelOwner": "local", "kernelSlug": "any-kernel", "kernelVersion": 1}
+        reply = shared.raw(COMPETITIONS, "CreateCodeSubmission", {**fields, "fileName": "submission.csv"})
+    assert (reply.status_code, refused in reply.json()["message"]) == (400, True)
 
 
 def test_one_submission_and_one_that_is_missing(shared):
