@@ -1,4 +1,4 @@
-"""Writes tiny competitions, laid out in the ways that real ones are. The images of a class share a colour, so learning is easy."""
+"""Writes tiny competitions, laid out as real ones are. The images of a class share a colour, so learning is easy."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def animals(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """(workspace, config, version, rows of each fit): the tiny competition, really trained once. Read it; change only copies of it."""
+    """(workspace, config, version, rows of each fit): the tiny competition, really trained, once. Change only copies."""
     from builder import config as configs
     from builder.train import fit, stage
     from builder.workspace import Workspace, write_text

@@ -14,8 +14,8 @@ Y = np.array([0, 1, 2, 1, 0, 2, 1, 1])
 each_metric = pytest.mark.parametrize("metric", metrics.METRICS.values(), ids=list(metrics.METRICS))
 
 
-def probabilities(seed, rows=len(Y), classes=3):
-    return np.random.default_rng(seed).dirichlet(np.ones(classes), rows)
+def probabilities(seed):
+    return np.random.default_rng(seed).dirichlet(np.ones(3), len(Y))
 
 
 @each_metric

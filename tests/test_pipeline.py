@@ -16,7 +16,7 @@ from . import records
 
 OWNER = "me"
 STAGES = {
-    "export": lambda kernel: pipeline.current_exports(kernel),
+    "export": pipeline.current_exports,
     "plan": pipeline.plan,
     "bundle": lambda kernel: pipeline.bundle(kernel, OWNER),
     "render": lambda kernel: pipeline.render(kernel, OWNER),
@@ -133,7 +133,7 @@ def test_open_keys_are_filled_from_the_files_and_written_ones_stay(kernel, anima
 
 
 def test_a_rehearsal_is_honest_scored_and_not_repeated(kernel):
-    """The rendered notebook, run twice in the sandbox: once on the visible rows, once on training rows, each by the other fold's model."""
+    """The rendered notebook, twice in the sandbox: on the visible rows, then on training rows, each by the other fold's model."""
     prepared(kernel)
     found = pipeline.rehearse(kernel)
     assert found.label == "Scored", found.findings

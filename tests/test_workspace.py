@@ -40,7 +40,7 @@ def test_digests_do_not_depend_on_the_order_of_keys(value):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_has_no_spelling_in_json_has_no_digest(value):
     for spell in (ws.canonical_json, ws.pretty_json):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="JSON compliant"):
             spell({"score": value})
 
 
@@ -50,13 +50,18 @@ def test_a_digest_of_a_file_is_the_digest_of_its_bytes(tmp_path):
     assert ws.sha256_file(tmp_path / "blob") == ws.sha256_bytes(data)
 
 
+def interrupted(replacing, work, failure):
+    with replacing as temporary:
+        work(temporary)
+        raise failure
+
+
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, failure):
     path = tmp_path / "deep" / "plan.json"
     ws.write_text(path, "old")
-    with pytest.raises(failure), ws.replacing(path) as temporary:
-        temporary.write_text("half of the new")
-        raise failure
+    with pytest.raises(failure):
+        interrupted(ws.replacing(path), lambda temporary: temporary.write_text("half of the new"), failure)
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["plan.json"]
 
@@ -109,9 +114,8 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path):
     target = tmp_path / "set"
     with ws.replacing_folder(target) as folder:
         (folder / "old").touch()
-    with pytest.raises(KeyboardInterrupt), ws.replacing_folder(target) as folder:
-        (folder / "new").touch()
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(ws.replacing_folder(target), lambda folder: (folder / "new").touch(), KeyboardInterrupt)
     assert [p.name for p in target.iterdir()] == ["old"]
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 

@@ -131,6 +131,9 @@ def add_competition(
     limit: Annotated[str, typer.Option(help="Run time limit, such as 9h or 20min.")] = "9h",
     daily: Annotated[int, typer.Option(min=1, help="Submissions a day.")] = 5,
     title: Annotated[str, typer.Option(help="Its title; default: from the slug.")] = "",
+    kind: Annotated[str, typer.Option(help="What it takes: notebook, csv or any.")] = "notebook",
+    machine: Annotated[str, typer.Option(help="Where its reruns run: kkb machine list.")] = "cpu",
+    file: Annotated[str, typer.Option(help="Name of the submission file.")] = "submission.csv",
     json: Json = False,
 ) -> None:
     """Add a code competition to the stand-in, or replace its data.
@@ -143,7 +146,17 @@ def add_competition(
     screen = Screen(as_json=json)
     limit_s = _seconds(limit) or 9 * 3600.0
     added = control.add_competition(
-        _home(), slug, data=data, hidden=hidden, metric=metric, limit_s=limit_s, daily=daily, title=title or None
+        _home(),
+        slug,
+        data=data,
+        hidden=hidden,
+        metric=metric,
+        limit_s=limit_s,
+        daily=daily,
+        title=title or None,
+        machine=machine,
+        submission_file=file,
+        kind=kind,
     )
     screen.say(f"stand-in: competition {slug} is there; next: kkb new NAME --competition {slug}")
     screen.result(added)

@@ -13,7 +13,15 @@ import pytest
 pytestmark = pytest.mark.bench
 
 KKB = Path(sys.executable).with_name("kkb")
-EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()\ndef a(): 'x'\n@app.command()\ndef b(): 'y'\napp()\n"
+EMPTY = """
+import typer
+app = typer.Typer(rich_markup_mode=None)
+@app.command()
+def a(): "x"
+@app.command()
+def b(): "y"
+app()
+"""
 PAIRS = 9
 
 

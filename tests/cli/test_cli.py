@@ -54,11 +54,12 @@ def run(capsys, *arguments):
 
 
 def test_every_stage_is_a_command_of_its_own():
-    wanted = {
-        ("init",), ("new",), ("fetch",), ("train",), ("export",), ("plan",), ("bundle",), ("render",), ("rehearse",), ("push",), ("status",),
-        ("logs",), ("output",), ("submit",), ("ship",), ("demo",), ("machine", "list"), ("machine", "show"), ("standin", "up"),
-        ("standin", "down"), ("standin", "status"), ("standin", "env"), ("standin", "exec"), ("standin", "add-competition"),
-    }  # fmt: skip
+    wanted = """
+        init, new, fetch, train, export, plan, bundle, render, rehearse, preflight, push, status, logs, output, submit, ship,
+        demo, machine list, machine show, standin up, standin down, standin status, standin env, standin exec,
+        standin add-competition
+    """
+    wanted = {tuple(words.split()) for words in wanted.split(",")}
     assert wanted <= set(COMMANDS)
 
 
@@ -123,7 +124,15 @@ def test_a_typo_names_what_was_meant(typed, told, capsys):
 
 
 @pytest.mark.parametrize(
-    "typed", [["train"], ["train", "a", "b"], ["new", "photos"], ["rehearse", "x", "--rows", "0"], ["rehearse", "x", "--rows", "many"], ["train", "x", "--fold", "a"]]
+    "typed",
+    [
+        ["train"],
+        ["train", "a", "b"],
+        ["new", "photos"],
+        ["rehearse", "x", "--rows", "0"],
+        ["rehearse", "x", "--rows", "many"],
+        ["train", "x", "--fold", "a"],
+    ],
 )
 def test_a_wrong_argument_is_2_and_says_where_help_is(typed, capsys):
     code, out, err = run(capsys, *typed)
@@ -142,7 +151,21 @@ def test_json_is_one_object_on_usage_errors_too(typed, capsys):
     assert record["message"]
 
 
-NAMED = [("train",), ("export",), ("plan",), ("bundle",), ("render",), ("rehearse",), ("push",), ("status",), ("logs",), ("output",), ("submit",), ("ship",), ("fetch",)]
+NAMED = [
+    ("train",),
+    ("export",),
+    ("plan",),
+    ("bundle",),
+    ("render",),
+    ("rehearse",),
+    ("push",),
+    ("status",),
+    ("logs",),
+    ("output",),
+    ("submit",),
+    ("ship",),
+    ("fetch",),
+]
 
 
 @pytest.mark.parametrize("words", NAMED, ids=" ".join)
@@ -158,7 +181,16 @@ def test_an_unknown_kernel_is_2_before_anything_is_asked_of_a_network(words, cap
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(UserError, 2), (ConfigError, 2), (CredentialError, 2), (GateError, 3), (RemoteError, 4), (RunError, 5), (WaitError, 6), (KkbError, 1)],
+    [
+        (UserError, 2),
+        (ConfigError, 2),
+        (CredentialError, 2),
+        (GateError, 3),
+        (RemoteError, 4),
+        (RunError, 5),
+        (WaitError, 6),
+        (KkbError, 1),
+    ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
 def test_every_error_has_its_exit_code_and_no_traceback(error, code, as_json, capsys, workspace, monkeypatch):
@@ -173,7 +205,9 @@ def test_every_error_has_its_exit_code_and_no_traceback(error, code, as_json, ca
     assert found == code
     assert "Traceback" not in err
     assert err == "error: d: it failed\n  found: a\n  expected: b\n  to do: c\n"
-    assert (json.loads(out) if as_json else out) == (error("it failed", found="a", expected="b", remedy="c", file="d").record() if as_json else "")
+    assert (json.loads(out) if as_json else out) == (
+        error("it failed", found="a", expected="b", remedy="c", file="d").record() if as_json else ""
+    )
 
 
 def test_our_own_bug_is_1_and_says_how_to_report_it(capsys, workspace, monkeypatch):
@@ -337,7 +371,9 @@ def test_a_traceback_is_shown_to_whom_asks_for_it(workspace):
 
 def test_a_closed_pipe_is_no_traceback(workspace):
     """`kkb machine list --json | head -0`"""
-    process = subprocess.Popen([*KKB, "machine", "list", "--json"], cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*KKB, "machine", "list", "--json"], cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     process.stdout.close()
     err = process.stderr.read()
     process.wait(timeout=60)
@@ -348,5 +384,7 @@ def test_the_script_that_is_installed_is_the_same_program(workspace):
     script = Path(sys.executable).parent / "kkb"
     if not script.exists():
         pytest.skip("not installed as a script here")
-    ran = subprocess.run([script, "machine", "list", "--json"], cwd=workspace.root, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [script, "machine", "list", "--json"], cwd=workspace.root, capture_output=True, text=True, timeout=60, check=True
+    )
     assert json.loads(ran.stdout)["machines"]

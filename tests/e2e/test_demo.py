@@ -1,4 +1,4 @@
-"""The whole job as a user does it: `kkb demo` in an empty folder, again, and then the plain client on the folders that it wrote."""
+"""The whole job as a user does it: `kkb demo` in an empty folder, again, then the plain client on the folders it wrote."""
 
 from __future__ import annotations
 
@@ -121,7 +121,17 @@ def test_the_plain_client_works_on_our_folders_as_they_are(shell, demo):
     shutil.rmtree(shell.folder / ".kkb" / "standin")
     parts = shell.folder / ".kkb" / "demo"
     shell.kkb("standin", "up")
-    shell.kkb("standin", "add-competition", "kkb-digits", "--data", str(parts / "data"), "--hidden", str(parts / "hidden"), "--limit", "20min")
+    shell.kkb(
+        "standin",
+        "add-competition",
+        "kkb-digits",
+        "--data",
+        str(parts / "data"),
+        "--hidden",
+        str(parts / "hidden"),
+        "--limit",
+        "20min",
+    )
     owner = json.loads((shell.folder / "kernels/digits/kernel-metadata.json").read_text())["id"].partition("/")[0]
     slugs = sorted(path.name for path in (shell.folder / ".kkb" / "datasets").iterdir())
     assert len(slugs) == 3
@@ -139,7 +149,17 @@ def test_the_plain_client_works_on_our_folders_as_they_are(shell, demo):
     assert (shell.folder / "out" / "run.json").is_file()
     assert shell.kaggle("kernels", "logs", f"{owner}/digits").strip()
     shell.kaggle(
-        "competitions", "submit", "kkb-digits", "-k", f"{owner}/digits", "-v", "1", "-f", "submission.csv", "-m", "by the plain client"
+        "competitions",
+        "submit",
+        "kkb-digits",
+        "-k",
+        f"{owner}/digits",
+        "-v",
+        "1",
+        "-f",
+        "submission.csv",
+        "-m",
+        "by the plain client",
     )
     scored = shell.until("COMPLETE", "competitions", "submissions", "kkb-digits")
     assert "by the plain client" in scored

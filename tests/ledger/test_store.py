@@ -89,7 +89,9 @@ def test_every_older_schema_is_brought_up_to_date(path, since, monkeypatch):
 def test_a_migration_that_fails_leaves_the_old_schema(path, monkeypatch):
     with Ledger(path) as ledger:
         ledger.add_push(SERVER, KERNEL, 1, "aaa", [], None)
-    monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, "CREATE TABLE more (id INTEGER); CREATE TABLE pushes (id INTEGER)"))
+    monkeypatch.setattr(
+        store, "MIGRATIONS", (*store.MIGRATIONS, "CREATE TABLE more (id INTEGER); CREATE TABLE pushes (id INTEGER)")
+    )
     with pytest.raises(UserError):
         Ledger(path)
     monkeypatch.undo()
@@ -111,7 +113,9 @@ def test_a_ledger_of_a_newer_kkb_is_not_touched(path):
     assert "upgrade" in caught.value.remedy
 
 
-@pytest.mark.parametrize("content", [b"this is no database, but it is long enough to look like one" * 20, b"SQLite format 3\0" + b"\1" * 500])
+@pytest.mark.parametrize(
+    "content", [b"this is no database, but it is long enough to look like one" * 20, b"SQLite format 3\0" + b"\1" * 500]
+)
 def test_a_file_that_is_no_ledger_says_so_and_stays(path, content):
     path.parent.mkdir()
     path.write_bytes(content)

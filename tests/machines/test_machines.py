@@ -1,6 +1,6 @@
 """The machines: every file is complete, dated, and within what Kaggle has."""
 
-import datetime
+import datetime as dt
 import re
 
 import pytest
@@ -23,7 +23,7 @@ def test_a_machine_is_complete_and_says_when_it_was_checked(name):
     assert 0 < machine.session_limit_s <= 12 * 3600
     assert machine.python
     assert all(re.fullmatch(r"3\.\d+|cp3\d+|py3\d*", tag) for tag in machine.python)
-    assert datetime.date.fromisoformat(machine.checked) <= datetime.date.today()
+    assert dt.date.fromisoformat(machine.checked) <= dt.datetime.now(dt.UTC).date()
     assert machine.packages["numpy"]
 
 

@@ -9,7 +9,6 @@ from builder import metrics
 from builder.plan import blend
 from builder.plan import order as ordering
 from builder.plan.order import Family
-
 from tests.records import predictions
 
 from .test_blend import families

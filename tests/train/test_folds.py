@@ -13,7 +13,9 @@ from builder.train import folds, record
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 999), rows=st.integers(12, 200), count=st.integers(2, 5), scheme=st.sampled_from(["stratified", "random"]))
+@given(
+    seed=st.integers(0, 999), rows=st.integers(12, 200), count=st.integers(2, 5), scheme=st.sampled_from(["stratified", "random"])
+)
 def test_every_row_is_held_out_exactly_once(seed, rows, count, scheme):
     codes = np.arange(rows) % 2
     found = folds.assign(codes, CrossValidation(scheme=scheme, folds=count, seed=seed))

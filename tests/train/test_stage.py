@@ -15,7 +15,11 @@ pytest.importorskip("torch")
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, sha256_file(path)) for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, sha256_file(path))
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def weights_of(folder):
@@ -126,14 +130,14 @@ class Stop:
     def __init__(self, after):
         self.after, self.texts = after, []
 
-    def __call__(self, done, total, text):
+    def __call__(self, done, _, text):
         self.texts.append(text)
         if done >= self.after and "decod" not in text:
             raise KeyboardInterrupt
 
 
 def test_a_killed_training_is_resumed_without_a_difference(copied):
-    """Interrupted in its second fold, taken up again: only that fold is trained, and all weights are those of a quiet training."""
+    """Interrupted in its second fold, taken up again: only that fold is trained, and all weights are as without the kill."""
     workspace, config, version = copied
     home = Workspace(workspace.root / "again")
     with pytest.raises(KeyboardInterrupt):
@@ -144,7 +148,7 @@ def test_a_killed_training_is_resumed_without_a_difference(copied):
     assert list(weights_of(folder)) == ["resnet-f0.safetensors"]
     first = contents(folder)["checkpoints/resnet-f0.safetensors"]
     texts = []
-    resumed, fresh = stage.train(config, home, "animals", resume=True, report=lambda done, total, text: texts.append(text))
+    resumed, fresh = stage.train(config, home, "animals", resume=True, report=lambda *told: texts.append(told[2]))
     assert fresh
     assert resumed.folder == folder
     assert any("fold 0: kept" in text or "kept" in text for text in texts)
@@ -280,7 +284,9 @@ def test_the_arithmetic_on_pixels_is_that_of_the_data_config():
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda raw: raw | {"schema": 9}, lambda raw: {k: v for k, v in raw.items() if k != "models"}], ids=["schema", "models"]
+    "damage",
+    [lambda raw: raw | {"schema": 9}, lambda raw: {k: v for k, v in raw.items() if k != "models"}],
+    ids=["schema", "models"],
 )
 def test_a_version_of_another_schema_is_refused(copied, damage):
     _, _, version = copied
