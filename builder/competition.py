@@ -203,8 +203,10 @@ def _propose_pattern(root: Path, table: pd.DataFrame, identity: str, *, avoid: s
     columns = [identity, *(str(column) for column in table.columns if column != identity)]
     for folder in folders:
         prefix = "" if folder == root else folder.relative_to(root).as_posix() + "/"
+        # As they are written there: `.JPG` is not `.jpg`.
+        suffixes = sorted({path.suffix for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES})
         for column in columns:
-            for suffix in ("", *IMAGE_SUFFIXES):
+            for suffix in ("", *suffixes):
                 found = [folder / f"{value}{suffix}" for value in table[column].head(PROBED_IDS)]
                 if all(path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() for path in found):
                     return f"{prefix}{{{column}}}{suffix}", found

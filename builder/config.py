@@ -248,7 +248,8 @@ def _check_names(path: Path, config: Config) -> None:
 
 def _explained(path: Path, error: ValidationError) -> ConfigError:
     """The first fault that pydantic found, in the words of our errors."""
-    first = error.errors(include_url=False)[0]
+    # A misspelt key is also a missing one; the misspelling is what a person can mend.
+    first = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     where = [str(part) for part in first["loc"]]
     key = ".".join(where) or "kernel.toml"
     if first["type"] == "extra_forbidden":
@@ -259,6 +260,10 @@ def _explained(path: Path, error: ValidationError) -> ConfigError:
         return ConfigError(f"unknown key '{where[-1]}' in {table}", file=path, expected=", ".join(known), remedy=remedy)
     if first["type"] == "missing":
         return ConfigError(f"missing key '{key}'", file=path, expected="a value", remedy=f"add '{where[-1]}' to the table")
+    if first["type"] in ("tuple_type", "list_type") and key == "model":
+        return ConfigError(
+            "'model' is one table", file=path, expected="a list of tables", remedy="write [[model]] instead of [model]"
+        )
     message = first["msg"].removeprefix("Value error, ")
     if message.startswith("found "):
         found, _, expected = message.removeprefix("found ").partition(", expected ")

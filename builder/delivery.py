@@ -230,10 +230,10 @@ def refuse_unscored(scored: Scored) -> None:
     if scored.status == "ERROR":
         found = diagnosis.of_submission(scored.error)
         raise RunError(
-            f"submission {scored.ref} failed: {scored.error or 'no reason given'}",
-            found=found.meaning,
-            expected="a score; Kaggle shows no log of a hidden rerun",
-            remedy=found.remedy,
+            f"submission {scored.ref} failed",
+            found=scored.error or "no reason given: Kaggle shows no log of a hidden rerun",
+            expected="a score",
+            remedy=f"{found.remedy}; `kkb rehearse` plays it here (it means: {found.meaning})",
         )
 
 

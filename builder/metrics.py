@@ -67,6 +67,8 @@ def _auc(y: Codes, p: Probabilities) -> float:
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
+    if len(np.unique(y)) < p.shape[1]:
+        raise ValueError("the AUC needs rows of every class")
     if p.shape[1] == 2:
         return float(roc_auc_score(y, p[:, 1]))
     return float(np.mean([roc_auc_score(y == label, p[:, label]) for label in range(p.shape[1])]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ GITIGNORE = """\
 COMPETITION = """\
 # One screen describes the submission. `kkb ship {name}` goes from here to a score; unknown keys are refused.
 [competition]
-slug = "{slug}"
+slug = {slug}
 metric = "accuracy"             # accuracy | balanced_accuracy | logloss | auc | f1_macro
 limit = "9h"                    # see the competition's Code Requirements: Kaggle's API does not tell it
 machine = "{machine}"{machine_note}
@@ -35,10 +36,10 @@ OPEN = """\
 # id, target, image and test_image: `kkb fetch {name}` proposes them from the competition's files.
 """
 FILLED = """\
-id = "{id}"
-target = "{target}"
-image = "{image}"
-test_image = "{test_image}"
+id = {id}
+target = {target}
+image = {image}
+test_image = {test_image}
 """
 REST = """\
 
@@ -91,8 +92,12 @@ def choice(proposal: Proposal | None) -> Choice:
 def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> str:
     """The text of a new kernel.toml."""
     chosen = choice(proposal)
-    head = COMPETITION.format(name=name, slug=slug, task=task, machine=chosen.machine, machine_note=chosen.machine_note)
-    data = OPEN.format(name=name) if proposal is None else FILLED.format(**_keys(proposal))
+    head = COMPETITION.format(name=name, slug=_quoted(slug), task=task, machine=chosen.machine, machine_note=chosen.machine_note)
+    data = (
+        OPEN.format(name=name)
+        if proposal is None
+        else FILLED.format(**{key: _quoted(value) for key, value in _keys(proposal).items()})
+    )
     rest = REST.format(
         model=chosen.model,
         backbone=chosen.backbone,
@@ -102,6 +107,11 @@ def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> s
         lr=chosen.lr,
     )
     return head + data + rest
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: JSON's quoting is a part of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _keys(proposal: Proposal) -> dict[str, str]:
@@ -129,8 +139,16 @@ def refuse_name(name: str) -> None:
             "a kernel's name becomes its slug on Kaggle",
             found=repr(name),
             expected="5 to 50 lower-case letters, digits and dashes",
-            remedy=f"kkb new {(slugify(name) or 'my') + ('-kernel' if len(slugify(name)) < 5 else '')} --competition SLUG",
+            remedy=f"kkb new {_slug_like(name)} --competition SLUG",
         )
+
+
+def _slug_like(name: str) -> str:
+    """A name that is allowed and looks like `name`."""
+    from slugify import slugify
+
+    slug = slugify(name)[:50].strip("-")
+    return slug if len(slug) >= 5 else f"{slug or 'my'}-kernel"
 
 
 def complete(folder: Path, config: Config, root: Path) -> Proposal | None:

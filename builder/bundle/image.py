@@ -23,9 +23,9 @@ RIVALS = {"cpu": "onnxruntime-gpu", "cuda": "onnxruntime"}
 # Coupled to the image's torch by their binary interface, or to its driver.
 TORCH_FAMILY = frozenset({"torch", "torchvision", "torchaudio", "torchcodec", "torchao", "triton"})
 NVIDIA = "nvidia-"
-# Lists of images leave out what nobody asks for. A package is not there without its own requirements, though: what stands right is
-# in every image that has what stands left, in a version that is not known. flatbuffers, which tensorflow brings, is left out on
-# purpose: one small wheel too many costs nothing, one that is missing costs the run.
+# Lists of images leave out what nobody asks for. A package is not there without its own requirements, though: what stands right
+# is in every image that has what stands left, in a version that is not known. flatbuffers, which tensorflow brings, is left out
+# on purpose: one small wheel too many costs nothing, one that is missing costs the run.
 COMES_WITH: Mapping[str, tuple[str, ...]] = {
     "": ("ipykernel", "ipython", "jupyter-client", "packaging", "psutil", "pyzmq", "tornado", "traitlets"),  # it runs notebooks
     "pandas": ("python-dateutil", "pytz", "six", "tzdata"),
@@ -141,8 +141,8 @@ def _has(requirement: Requirement, machine: Machine) -> bool:
 def environment(python: str) -> dict[str, str]:
     """The environment markers (PEP 508) of a Python tag, `3.12`, on Kaggle.
 
-    The patch level is not known. With .0 a marker such as `python_full_version < "3.12.4"` asks for a backport too many rather than
-    for one too few.
+    The patch level is not known. With .0 a marker such as `python_full_version < "3.12.4"` asks for a backport too many rather
+    than for one too few.
     """
     full = f"{python}.0"
     return {

@@ -1,8 +1,8 @@
 """The install that the notebook will do, tried at home as far as home allows.
 
 Expects: a lock whose wheels are in the cache.
-Produces: one Trial per wheel and Python tag: installed and imported where a Python here takes the wheel, otherwise only checked by
-    tags, metadata and the closure of its requirements against the image's list. The record says which of the two.
+Produces: one Trial per wheel and Python tag: installed and imported where a Python here takes the wheel, otherwise only checked
+    by tags, metadata and the closure of its requirements against the image's list. The record says which of the two.
 Never: uses the network; installs into an environment that is in use.
 """
 
@@ -50,6 +50,7 @@ for name in names:
         told[name] = ["", f"{type(error).__name__}: {error}"]
 sys.__stdout__.write("\\n" + json.dumps(told) + "\\n")
 """
+_VERSION = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,12 @@ def _executed(
 
 
 def _python_for(python: str) -> str | None:
-    """A Python of that version: this one, or one on PATH."""
+    """A Python of that version: this one, or one on PATH that starts and is what its name says."""
     if python == ".".join(map(str, sys.version_info[:2])):
         return sys.executable
-    return shutil.which(f"python{python}") if sys.platform == "linux" else None
+    found = shutil.which(f"python{python}") if sys.platform == "linux" else None
+    told, problem = _run([found, "-I", "-c", _VERSION]) if found else ("", "none")
+    return found if not problem and told.strip() == python else None
 
 
 def _install(command: str, wheels: Sequence[Path], names: Sequence[str], folder: Path) -> str:
@@ -209,7 +212,7 @@ def _import(command: str, names: Sequence[str], folder: Path) -> dict[str, list[
 
 
 def _run(command: Sequence[str]) -> tuple[str, str]:
-    """(output, what went wrong or nothing)"""
+    """Output, and what went wrong or nothing."""
     try:
         ran = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=tempfile.gettempdir()

@@ -27,12 +27,15 @@ def run(arguments: list[str]) -> int:
     # Threads that wait by spinning make training several times slower as soon as anything else wants a core (measured: 43 s
     # against 8 s on two busy cores); threads that sleep cost nothing that can be measured on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments  # what follows belongs to another program
+    debug = "--debug" in own or bool(os.environ.get("KKB_DEBUG"))
+    plain = [argument for argument in own if argument != "--debug"] + arguments[len(own) :]
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(plain, standalone_mode=False)
     except Exception as error:  # the last place that can turn an exception into a message
-        if "--debug" in arguments or os.environ.get("KKB_DEBUG"):
+        if debug:
             raise
-        return _explain(error, json="--json" in arguments)
+        return _explain(error, json="--json" in own)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; the same command continues where it stopped\n")
         return 130

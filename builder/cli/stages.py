@@ -166,7 +166,9 @@ def rehearse(
 ) -> None:
     """Run the rendered notebook as Kaggle would, on a hidden set made from training rows, and score it.
 
-    Each row is answered only by models that did not see it. Example: kkb rehearse digits --rows 200 --limit 20min
+    Each row is answered only by models that did not see it.
+
+    Example: kkb rehearse digits --rows 200 --limit 20min
     """
     from builder import pipeline
     from builder.errors import RunError

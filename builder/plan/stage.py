@@ -131,7 +131,7 @@ def load(folder: Path) -> Plan:
     path = folder / FILE
     try:
         return Plan.from_json(read_json(path, remedy=f"kkb plan {folder.name}"))
-    except (ContractError, KeyError, TypeError) as error:
+    except (ContractError, KeyError, TypeError, AttributeError) as error:
         raise UserError("not a plan of this version of kkb", file=path, found=error, remedy=f"kkb plan {folder.name}") from None
 
 

@@ -65,7 +65,7 @@ LOG_CAUSES: tuple[tuple[str, str, str], ...] = (
     (r"MemoryError|Cannot allocate memory|DeadKernelError|Kernel died|\bKilled\b|OOM", "the session ran out of memory",
      "load fewer models at a time, use smaller batches, or read the data in parts"),
     (r"CellTimeoutError|timed? ?out|exceeded.*(?:time|limit)", "the session ran into its time limit",
-     "lower the budget (`kkb plan --budget`) or the work per sample"),
+     "use fewer models or views or the work per sample"),
     (r"No kernel name found|No such kernel|kernelspec", "the notebook names no Jupyter kernel", "run `kkb render` again"),
     (r"SystemExit", "a cell ended the program, which counts as an error in a notebook", "raise an error, or let the cell end"),
 )  # fmt: skip
@@ -73,7 +73,7 @@ LOG_CAUSES: tuple[tuple[str, str, str], ...] = (
 LABELS: dict[str, tuple[str, str]] = {
     "Notebook Timeout": (
         "the rerun took longer than the competition allows; the hidden data can be much larger than the visible",
-        "lower the budget (`kkb plan --budget`), and rehearse with as many rows as the hidden test has",
+        "use fewer models or views, and rehearse with as many rows as the hidden test has",
     ),
     "Notebook Threw Exception": (
         "an error in the rerun that the visible data did not provoke",

@@ -20,7 +20,7 @@ from builder.bundle.record import Dataset
 from builder.config import Competition
 from builder.errors import GateError, UserError
 from builder.runtime.contract import Plan
-from builder.workspace import canonical_json, pretty_json, sha256_bytes, write_text
+from builder.workspace import canonical_json, pretty_json, read_json, sha256_bytes, write_text
 
 NOTEBOOK, METADATA, HOOKS = "notebook.ipynb", "kernel-metadata.json", "hooks.py"
 HOOKS_PATH = "/tmp/kkb_hooks.py"  # noqa: S108  a path on the machine that the notebook has for itself
@@ -112,6 +112,7 @@ def _fill(template: str, values: dict[str, Any]) -> str:
         trim_blocks=False,
     )
     environment.filters["literal"] = literal
+    environment.filters["score"] = lambda score: "-" if score is None else f"{score:.5f}"
     return environment.get_template(template).render(values).strip()
 
 
@@ -169,7 +170,9 @@ def digest_in(folder: Path) -> str:
     import re
 
     path = folder / NOTEBOOK
-    found = re.search(r"kkb digest `([0-9a-f]{64})`", path.read_text("utf-8")) if path.is_file() else None
+    cells = read_json(path, remedy=f"kkb render {folder.name}").get("cells") if path.is_file() else None
+    # The last one of the first cell: what stands before it are notes, in which anything may stand.
+    found = re.findall(r"kkb digest `([0-9a-f]{64})`", "".join(cells[0]["source"])) if cells else None
     if not found:
         raise UserError("no rendered notebook here", file=path, remedy=f"kkb render {folder.name}")
-    return found.group(1)
+    return str(found[-1])
