@@ -182,8 +182,13 @@ class Inference(Section):
 
 
 class Bundle(Section):
-    """`[bundle]`: how weights travel."""
+    """`[bundle]`: how weights travel, and the packages that the image lacks.
 
+    `wheels = false` ships none: for a kernel whose machine has all it needs, such as the stand-in's.
+    """
+
+    wheels: bool = True
+    requirements: tuple[str, ...] = ()
     licence: str = "CC0-1.0"
     private: bool = True
 

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from builder.remote.submissions import Scored
 
 SUBMISSION_WAIT_S = 12 * 3600.0
+KAGGLE = "kaggle.com"
 GRACE_S = 900.0  # beyond its limit, before a run that says RUNNING is not believed
 QUEUE_S = 6 * 3600.0  # a run may wait for a machine before its own clock starts
 
 
 def server_of(client: Client) -> str:
     """What the ledger calls the server that `client` talks to."""
-    return "kaggle.com" if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
+    return KAGGLE if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
 
 
 def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> Pushed:

@@ -29,6 +29,9 @@ target = "label"
 image = "train_images/{image_id}.png"
 test_image = "test_images/{image_id}.png"
 
+[bundle]
+wheels = false                  # the stand-in's image is this machine, which has onnxruntime; Kaggle's has not
+
 [cv]
 folds = 3
 

@@ -38,6 +38,16 @@ class Metric:
         """Score of `p` float (rows, classes) for the true classes `y` int (rows,)."""
         return float(self.function(y, p))
 
+    def or_none(self, y: Codes, p: Probabilities) -> float | None:
+        """The score, or None where the metric has none: an AUC, say, of rows that all have one class."""
+        import math
+
+        try:
+            score = self(y, p)
+        except ValueError:
+            return None
+        return score if math.isfinite(score) else None
+
     def gain(self, new: float, old: float) -> float:
         """How much better `new` is than `old`; positive is better whatever the direction."""
         return new - old if self.greater_is_better else old - new

@@ -113,14 +113,29 @@ def portable(backbone: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 
 def load_weights(module: torch.nn.Module, checkpoint: Path) -> None:
     """Put the weights of a .safetensors file into `module.backbone`. Raises UserError that names missing and surplus keys."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state = load_file(str(checkpoint))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             "the checkpoint cannot be read", file=checkpoint, found=error, remedy="train or adopt this version again"
         ) from None
+    own = module.backbone.state_dict()  # type: ignore[union-attr]
+    wrong = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if wrong:
+        raise UserError(
+            "the checkpoint does not fit the architecture: tensors of another size",
+            file=checkpoint,
+            found=", ".join(wrong[:3]),
+            expected="the sizes of the architecture and the number of classes",
+            remedy="check backbone, model.arguments and the target column",
+        )
     missing, surplus = module.backbone.load_state_dict(state, strict=False)  # type: ignore[union-attr]
     if missing or surplus:
         raise UserError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import config as configs
 from builder import machines
-from builder.errors import UserError
+from builder.errors import RemoteError, UserError
 from builder.ledger.store import Ledger
 from builder.progress import Report, silent
 from builder.workspace import Workspace, digest_of, read_json, write_json
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
     from builder.bundle.record import Bundled, Dataset
     from builder.config import Config
     from builder.export.record import Export
+    from builder.machines import Machine
     from builder.plan.stage import Planned
     from builder.rehearse.stage import Rehearsal
     from builder.render.stage import Rendered
+    from builder.runtime.contract import Plan
     from builder.train.record import Version
 
 
 @dataclass
 class Kernel:
-    """One kernel of a workspace, on its way. `seconds` and `fresh` are filled stage by stage."""
+    """One kernel of a workspace, on its way. `seconds`, `fresh` and `notes` (for a person) are filled stage by stage."""
 
     workspace: Workspace
     name: str
     report: Report = silent
     seconds: dict[str, float] = field(default_factory=dict)
     fresh: dict[str, bool] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -139,17 +142,59 @@ def plan(kernel: Kernel) -> Planned:
 
 def datasets(kernel: Kernel) -> list[Dataset]:
     """The datasets of the plan, from records alone."""
-    from builder.bundle import stage
+    from builder.bundle import stage, wheels
     from builder.plan.stage import load
 
-    return stage.datasets(load(kernel.folder), current_exports(kernel), kernel.workspace)
+    made, path = load(kernel.folder), kernel.folder / wheels.FILE
+    lock = None
+    if kernel.config.bundle.wheels and path.is_file():
+        lock = wheels.load(path)
+        if not wheels.current(lock, *_wanted(kernel, made)):
+            raise UserError("the wheels are not those that the kernel needs now", file=path, remedy=f"kkb bundle {kernel.name}")
+    return stage.datasets(made, current_exports(kernel), kernel.workspace, lock)
 
 
-def bundle(kernel: Kernel, owner: str) -> list[Bundled]:
-    """The dataset folders of the plan."""
+def _wanted(kernel: Kernel, made: Plan) -> tuple[tuple[str, ...], Machine]:
+    """The requirements of a kernel, and the machine whose image lacks some of them."""
+    from builder.bundle import wheels
+
+    machine = machines.load(kernel.config.competition.machine)
+    return wheels.requirements(made.accelerator, kernel.config.bundle.requirements, machine), machine
+
+
+def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
+    """Make `kernels/<name>/wheels.json` and the wheels that it names; needs the package index only when something is new.
+
+    Args:
+        lenient: Without an index, go on without wheels and say so: right for the stand-in, whose image is this machine.
+    """
+    from builder.bundle import wheels
+    from builder.bundle.stage import wheel_cache
+    from builder.plan.stage import load
+
+    path, cache = kernel.folder / wheels.FILE, wheel_cache(kernel.workspace)
+    if not kernel.config.bundle.wheels:
+        return
+    wanted, machine = _wanted(kernel, load(kernel.folder))
+    try:
+        lock = wheels.load(path) if path.is_file() else None
+        if lock is None or not wheels.current(lock, wanted, machine):
+            lock = wheels.resolve(wanted, machine, cache, kernel.report)
+            lock.write(path)
+        wheels.fetch(lock, cache, kernel.report)
+    except RemoteError as error:
+        if not lenient:
+            raise
+        path.unlink(missing_ok=True)
+        kernel.notes.append(f"no wheels are bundled, so this kernel would fail on kaggle.com: {error.what}")
+
+
+def bundle(kernel: Kernel, owner: str, *, lenient: bool = False) -> list[Bundled]:
+    """The dataset folders of the plan, wheels included (`lock_wheels` explains `lenient`)."""
     from builder.bundle import stage
 
     started = time.perf_counter()
+    lock_wheels(kernel, lenient=lenient)
     made = stage.write(datasets(kernel), kernel.workspace, owner, kernel.config.bundle)
     fresh = any(one.changed for one in made)
     kernel.done(

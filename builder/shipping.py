@@ -48,7 +48,7 @@ def ship(kernel: Kernel, client: Client) -> Shipped:
         raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
     pipeline.export(kernel)
     planned = pipeline.plan(kernel)
-    pipeline.bundle(kernel, owner)
+    pipeline.bundle(kernel, owner, lenient=delivery.server_of(client) != delivery.KAGGLE)
     pipeline.render(kernel, owner)
     rehearsal = pipeline.rehearse(kernel, again=False)
     if rehearsal.label != SCORED:

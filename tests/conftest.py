@@ -5,7 +5,16 @@ Nothing heavy is imported here: tests/runtime runs where only Kaggle's own packa
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
+
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples on every machine, no time in any verdict, and no folder left behind.
+    settings.register_profile("kkb", derandomize=True, deadline=None, database=None)
+    settings.load_profile("kkb")
 
 
 @pytest.fixture

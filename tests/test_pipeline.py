@@ -153,7 +153,7 @@ def test_a_rehearsal_is_honest_scored_and_not_repeated(kernel):
 
 @pytest.mark.slow
 def test_a_kernel_that_fails_is_not_called_scored(kernel):
-    (kernel.folder / "hooks.py").write_text("def merge(item_probs):\n    raise ValueError('broken on purpose')\n")
+    (kernel.folder / "hooks.py").write_text("def rows(test_dir):\n    raise ValueError('broken on purpose')\n")
     prepared(kernel)
     found = pipeline.rehearse(kernel, rows=20)
     assert found.label != "Scored"
@@ -172,4 +172,4 @@ def test_a_submission_without_a_score_is_a_failed_run():
         delivery.refuse_unscored(scored)
     assert caught.value.exit_code == 5
     assert caught.value.found == "Notebook Timeout"
-    assert "kkb rehearse" in caught.value.remedy
+    assert "rehearse" in caught.value.remedy

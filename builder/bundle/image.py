@@ -28,6 +28,7 @@ NVIDIA = "nvidia-"
 # on purpose: one small wheel too many costs nothing, one that is missing costs the run.
 COMES_WITH: Mapping[str, tuple[str, ...]] = {
     "": ("ipykernel", "ipython", "jupyter-client", "packaging", "psutil", "pyzmq", "tornado", "traitlets"),  # it runs notebooks
+    "opencv-python": ("opencv-contrib-python", "opencv-python-headless"),  # both images have all three
     "pandas": ("python-dateutil", "pytz", "six", "tzdata"),
     "torch": ("filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "setuptools", "sympy", "typing-extensions"),
 }

@@ -38,12 +38,13 @@ sys.exit(main(sys.argv[1:]))
 """
 # Settings of pip that are about where it installs, not about where it looks.
 _OURS = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+# In pip's log; an index that answers "not found" is there, and has no such package.
 _NETWORK = re.compile(
-    r"connection broken|Max retries|Could not fetch URL|Failed to establish|name resolution|ProxyError|SSLError|timed out"
-    r"|Connection (?:refused|reset)|HTTP error|Server Error",
+    r"after connection broken|Could not fetch URL \S+: (?:connection error|timed out|5\d\d Server|.*certificate)"
+    r"|Max retries exceeded|HTTP error 5\d\d|Read timed out",
     re.IGNORECASE,
 )
-_CONSTRAINT = re.compile(r"\(constraint\) (\S+) @ \S*?/[^/\s]+?-([^-\s]+)-py3-none-any\.whl")
+_CONSTRAINT = re.compile(r"\(constraint\) (\S+) (?:@|\(from) file:\S*?/[^/\s]+?-([^-\s]+)-py3-none-any\.whl\)?")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Pin:
+    """One version of one package; `sha256` is empty when it is not known yet."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Picked:
     """One package of a resolution. `name` is canonical; `sha256` is empty when the index does not tell it."""
 
@@ -104,9 +114,7 @@ def pick(requirements: Sequence[str], target: Target, image: Mapping[str, str]) 
         lines = [f"{package} @ {_empty_wheel(folder, package, version).as_uri()}\n" for package, version in image.items()]
         constraints.write_text("".join(lines), "utf-8")
         options = ["--dry-run", "--ignore-installed", "--report", str(report), "--constraint", str(constraints)]
-        ran = _pip(["install", *options, *target.options(), *requirements], target, RESOLVE_S)
-        if ran.returncode:
-            raise _refusal(ran, target, ", ".join(requirements))
+        _pip(["install", *options, *target.options(), *requirements], target, RESOLVE_S, folder, ", ".join(requirements))
         told = json.loads(report.read_text("utf-8"))
     if told["environment"]["python_version"] != target.python:
         raise KkbError(
@@ -115,15 +123,15 @@ def pick(requirements: Sequence[str], target: Target, image: Mapping[str, str]) 
     return [_picked(entry, image) for entry in told["install"]]
 
 
-def download(name: str, version: str, sha256: str, target: Target, into: Path) -> Path:
-    """Fetch one wheel into the empty folder `into`; pip checks `sha256` unless it is empty. Raises as `pick` does."""
-    pin = into / "pin.txt"
-    pin.write_text(f"{name}=={version}" + (f" --hash=sha256:{sha256}" if sha256 else "") + "\n", "utf-8")
-    options = ["--no-deps", "--dest", str(into), "--requirement", str(pin)]
-    ran = _pip(["download", *options, *target.options()], target, DOWNLOAD_S)
-    if ran.returncode:
-        raise _refusal(ran, target, f"{name}=={version}")
-    return next(into.glob("*.whl"))
+def download(pins: Sequence[Pin], target: Target, into: Path) -> list[Path]:
+    """Fetch wheels into the empty folder `into`; pip checks their hashes, which are known for all of `pins` or for none."""
+    asked = [f"{pin.name}=={pin.version}" for pin in pins]
+    hashes = [f" --hash=sha256:{pin.sha256}" if pin.sha256 else "" for pin in pins]
+    listed = into / "pins.txt"
+    listed.write_text("".join(f"{name}{digest}\n" for name, digest in zip(asked, hashes, strict=True)), "utf-8")
+    options = ["--no-deps", "--dest", str(into), "--requirement", str(listed)]
+    _pip(["download", *options, *target.options()], target, DOWNLOAD_S, into, ", ".join(asked))
+    return sorted(into.glob("*.whl"))
 
 
 def name_and_version(wheel: str) -> tuple[str, str]:
@@ -141,12 +149,14 @@ def fits(wheel: str, target: Target) -> bool:
     return bool(known & parse_wheel_filename(wheel)[3])
 
 
-def _pip(arguments: list[str], target: Target, limit_s: float) -> subprocess.CompletedProcess[str]:
+def _pip(arguments: list[str], target: Target, limit_s: float, folder: Path, asked: str) -> None:
+    """Run pip for the target; its log goes to `folder`. Raises what a failure means for `asked`."""
+    log = folder / "pip.log"
     command = [sys.executable, "-P", "-c", _RUN, json.dumps(environment(target.python)), *arguments]
-    quiet = ["--progress-bar", "off", "--no-color"]
+    quiet = ["--progress-bar", "off", "--no-color", "--log", str(log)]
     settings = {"PIP_RETRIES": "2", **os.environ, **_OURS}
     try:
-        return subprocess.run(
+        ran = subprocess.run(
             [*command, *quiet], capture_output=True, text=True, timeout=limit_s, check=False, env=settings, errors="replace"
         )
     except subprocess.TimeoutExpired:
@@ -155,6 +165,9 @@ def _pip(arguments: list[str], target: Target, limit_s: float) -> subprocess.Com
             found=f"still running after {limit_s:.0f} s",
             remedy="try again, or a nearer package index",
         ) from None
+    if ran.returncode:
+        told = log.read_text("utf-8", "replace") if log.is_file() else ""
+        raise _refusal(f"{ran.stdout}\n{ran.stderr}", told, target, asked)
 
 
 def _picked(entry: Mapping[str, object], image: Mapping[str, str]) -> Picked:
@@ -182,13 +195,12 @@ def _empty_wheel(folder: Path, name: str, version: str) -> Path:
     return path
 
 
-def _refusal(ran: subprocess.CompletedProcess[str], target: Target, asked: str) -> KkbError:
+def _refusal(output: str, log: str, target: Target, asked: str) -> KkbError:
     """pip's last words in ours."""
-    output = f"{ran.stdout}\n{ran.stderr}"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     last = " / ".join(errors[-2:]) or (lines[-1] if lines else "pip said nothing")
-    if re.search(r"No module named '?pip", ran.stderr):
+    if re.search(r"No module named '?pip", output):
         return UserError("this Python has no pip", found=sys.executable, remedy="python -m ensurepip --upgrade")
     if "DO NOT MATCH THE HASHES" in output:
         return UserError(
@@ -197,7 +209,7 @@ def _refusal(ran: subprocess.CompletedProcess[str], target: Target, asked: str) 
             expected="the same bytes as when it was locked",
             remedy="if the index may be trusted: remove wheels.json, kkb bundle NAME",
         )
-    if _NETWORK.search(ran.stderr):
+    if _NETWORK.search(log):
         return RemoteError(
             "the package index can't be reached", found=last, remedy="check network and proxy, then the same command again"
         )
@@ -215,7 +227,7 @@ def _refusal(ran: subprocess.CompletedProcess[str], target: Target, asked: str) 
 def _conflict(output: str, target: Target) -> UserError:
     told = output.partition("The conflict is caused by:")[2].split("\n\n")[0]
     lines = [line.strip() for line in told.splitlines() if line.strip() and "Additionally" not in line]
-    words = [_CONSTRAINT.sub(r"(image) \1 \2", line) for line in lines]
+    words = [_CONSTRAINT.sub(r"(image) \1 \2", line).replace("%2B", "+") for line in lines]
     held = sorted(set(re.findall(r"\(image\) (\S+ \S+)", " ".join(words))))
     if held:
         return UserError(

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from builder import __version__
-from builder.bundle import runtime_wheel
+from builder.bundle import runtime_wheel, wheels
 from builder.bundle.record import MANIFEST, METADATA, MOST_FILES, SLUG_LENGTH, UNPACKED, Bundled, Content, Dataset
+from builder.bundle.wheels import Lock
 from builder.config import Bundle
 from builder.errors import UserError
 from builder.export.record import Export
@@ -24,10 +25,20 @@ from builder.workspace import Workspace, pretty_json, replacing_folder, sha256_f
 RUNTIME = "runtime"
 
 
-def datasets(plan: Plan, exports: dict[str, Export], workspace: Workspace) -> list[Dataset]:
-    """The datasets of `plan`, from the records alone: no weights are read, so a machine without them comes to the same slugs."""
+def datasets(plan: Plan, exports: dict[str, Export], workspace: Workspace, lock: Lock | None = None) -> list[Dataset]:
+    """The datasets of `plan`, from the records alone: no weights are read, so a machine without them comes to the same slugs.
+
+    Args:
+        lock: The wheels that travel along; None for none.
+    """
     found = [_of_member(member, plan, exports) for member in dict.fromkeys(unit.dataset for unit in plan.units)]
-    return [*found, _of_runtime(workspace.cache / "runtime")]
+    packages = wheels.datasets(lock, wheel_cache(workspace)) if lock else []
+    return [*found, *packages, _of_runtime(workspace.cache / "runtime")]
+
+
+def wheel_cache(workspace: Workspace) -> Path:
+    """Where downloaded wheels lie."""
+    return workspace.cache / "wheels"
 
 
 def _of_member(member: str, plan: Plan, exports: dict[str, Export]) -> Dataset:

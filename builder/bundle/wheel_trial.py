@@ -33,22 +33,24 @@ from builder.workspace import sha256_file
 
 LIMIT_S = 300
 MODULES = (".py", ".so")
-# Prints {import name: "" or the error}; an error names the module that was not found first, when that was it.
+# Prints {"absent": packages of the image that are not here, "told": {import name: "" or what went wrong}}.
 _IMPORT = """
-import importlib, json, sys
-folder, names = sys.argv[1], sys.argv[2:]
+import importlib, importlib.metadata, json, sys
+folder, names, of_image = json.loads(sys.argv[1])
 sys.path.insert(0, folder)
-told = {}
+absent, told = [], {}
+for name in of_image:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        absent.append(name)
 for name in names:
     try:
-        module = importlib.import_module(name)
-        found = (module.__file__ or "") if hasattr(module, "__file__") else folder
-        told[name] = ["", "" if found.startswith(folder) else f"imported from {found}, not from the wheel"]
-    except ModuleNotFoundError as error:
-        told[name] = [(error.name or "").split(".")[0], str(error)]
+        found = getattr(importlib.import_module(name), "__file__", None) or folder
+        told[name] = "" if found.startswith(folder) else f"imported from {found}, not from the wheel"
     except Exception as error:
-        told[name] = ["", f"{type(error).__name__}: {error}"]
-sys.__stdout__.write("\\n" + json.dumps(told) + "\\n")
+        told[name] = f"{type(error).__name__}: {error}"
+sys.__stdout__.write("\\n" + json.dumps({"absent": absent, "told": told}) + "\\n")
 """
 _VERSION = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
 
@@ -103,7 +105,7 @@ def _of_tag(lock: Lock, python: str, wheels: Sequence[Wheel], machine: Machine, 
             before, problems=(*before.problems, *filter(None, [problem])), notes=(*before.notes, *filter(None, [note]))
         )
     whole = {wheel: read[wheel] for wheel in wheels if not trials[wheel.name].problems}
-    for trial in _executed(python, whole, trials, cache, machine):
+    for trial in _executed(python, whole, trials, cache, _of_image(lock, python, read, machine)):
         trials[trial.wheel] = trial
     return list(trials.values())
 
@@ -165,8 +167,16 @@ def _closure(lock: Lock, python: str, read: Mapping[Wheel, _Read], machine: Mach
     return list(dict.fromkeys(found))
 
 
+def _of_image(lock: Lock, python: str, read: Mapping[Wheel, _Read], machine: Machine) -> list[str]:
+    """Packages of the image that the wheels need."""
+    image = listed(machine)
+    requires = {one.name: one.requires for one in read.values()}
+    needed = {demand.name for demand in demands(lock.requirements, requires, python, lambda name: name in image)}
+    return sorted(name for name in needed if name in image or presumed(name, machine))
+
+
 def _executed(
-    python: str, read: Mapping[Wheel, _Read], trials: Mapping[str, Trial], cache: Path, machine: Machine
+    python: str, read: Mapping[Wheel, _Read], trials: Mapping[str, Trial], cache: Path, of_image: Sequence[str]
 ) -> list[Trial]:
     """Install and import the wheels that a Python of this machine takes; nothing for the others."""
     runner = _python_for(python)
@@ -182,8 +192,8 @@ def _executed(
         problem = _install(command, [wheel.path(cache) for wheel in read], sorted({one.name for one in read.values()}), folder)
         if problem:
             return [replace(trials[w.name], executed=True, by=by, problems=(*trials[w.name].problems, problem)) for w in read]
-        told = _import(command, [name for one in read.values() for name in one.imports], folder)
-    return [_imported(trials[wheel.name], one, by, told, machine) for wheel, one in read.items()]
+        absent, told = _import(command, [name for one in read.values() for name in one.imports], of_image, folder)
+    return [_imported(trials[wheel.name], one, by, absent, told) for wheel, one in read.items()]
 
 
 def _python_for(python: str) -> str | None:
@@ -198,17 +208,27 @@ def _python_for(python: str) -> str | None:
 def _install(command: str, wheels: Sequence[Path], names: Sequence[str], folder: Path) -> str:
     """As the notebook does it, but into `folder`; what went wrong, or nothing."""
     links = [part for wheel in wheels for part in ("--find-links", str(wheel.parent))]
-    options = ["--isolated", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--target", str(folder)]
+    options = [
+        "--isolated",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+        "--no-compile",
+        "--target",
+        str(folder),
+    ]
     other = [] if command == sys.executable else ["--python", command]
     return _run([sys.executable, "-P", "-m", "pip", *other, "install", *options, *links, *names])[1]
 
 
-def _import(command: str, names: Sequence[str], folder: Path) -> dict[str, list[str]]:
-    output, problem = _run([command, "-B", "-c", _IMPORT, str(folder), *names])
+def _import(command: str, names: Sequence[str], of_image: Sequence[str], folder: Path) -> tuple[list[str], Mapping[str, str]]:
+    """Packages of the image that are not here, and import name -> what went wrong, or nothing."""
+    output, problem = _run([command, "-B", "-c", _IMPORT, json.dumps([str(folder), list(names), list(of_image)])])
     if problem:  # the interpreter itself died, which no `except` sees
-        return {name: ["", problem] for name in names}
-    told: dict[str, list[str]] = json.loads(output.strip().splitlines()[-1])
-    return told
+        return [], dict.fromkeys(names, problem)
+    answer = json.loads(output.strip().splitlines()[-1])
+    return list(answer["absent"]), dict(answer["told"])
 
 
 def _run(command: Sequence[str]) -> tuple[str, str]:
@@ -223,27 +243,10 @@ def _run(command: Sequence[str]) -> tuple[str, str]:
     return ran.stdout, "" if ran.returncode == 0 else f"exit code {ran.returncode}: {' / '.join(lines[-2:])}"
 
 
-def _imported(trial: Trial, read: _Read, by: str, told: Mapping[str, Sequence[str]], machine: Machine) -> Trial:
-    """A module that only the image has can't be found here: that says nothing of the wheel."""
-    problems, notes, executed = [], [], True
-    for name in read.imports:
-        missing, text = told[name]
-        if missing and missing not in read.imports and _in_image(missing, machine):
-            executed = False
-            notes.append(f"installed, but 'import {name}' was not executed: {missing} of the image is not here")
-        elif text:
-            problems.append(f"import {name}: {text}")
-    return replace(trial, executed=executed, by=by, problems=(*trial.problems, *problems), notes=(*trial.notes, *notes))
-
-
-def _in_image(module: str, machine: Machine) -> bool:
-    """Whether an import name is that of an image package; the few that are spelled otherwise are named."""
-    other = {
-        "PIL": "pillow",
-        "cv2": "opencv-python",
-        "sklearn": "scikit-learn",
-        "google": "protobuf",
-        "dateutil": "python-dateutil",
-    }
-    name = other.get(module, canonicalize_name(module))
-    return name in listed(machine) or presumed(name, machine)
+def _imported(trial: Trial, read: _Read, by: str, absent: Sequence[str], told: Mapping[str, str]) -> Trial:
+    """A failed import says nothing of the wheel where packages of the image are missing."""
+    failed = tuple(f"import {name}: {told[name]}" for name in read.imports if told[name])
+    if failed and absent:
+        note = f"installed by Python {by}, but not imported: {', '.join(absent)} of the image not here ({'; '.join(failed)})"
+        return replace(trial, notes=(*trial.notes, note))
+    return replace(trial, executed=True, by=by, problems=(*trial.problems, *failed))

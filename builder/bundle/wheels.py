@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from builder.bundle import resolver
 from builder.bundle.image import BACKENDS, RIVALS, demands, forbidden, listed, presumed, requirements
 from builder.bundle.record import MOST_FILES, Content, Dataset
-from builder.bundle.resolver import Picked, Target
+from builder.bundle.resolver import Picked, Pin, Target
 from builder.errors import UserError
 from builder.machines import Machine
 from builder.progress import Report, silent
@@ -132,7 +132,7 @@ def resolve(wanted: Sequence[str], machine: Machine, cache: Path, report: Report
         target = Target(python, machine.glibc)
         picked = resolver.pick(wanted, target, listed(machine)) if wanted else []
         shipped = _shipped(picked, wanted, python, machine)
-        wheels = [_obtain(one.name, one.version, one.sha256, target, cache) for one in shipped]
+        wheels = _obtain([Pin(one.name, one.version, one.sha256) for one in shipped], target, cache)
         if len(wheels) + 1 > MOST_FILES:
             raise UserError(
                 f"{len(wheels)} wheels are needed for {target}",
@@ -180,15 +180,21 @@ def fetch(lock: Lock, cache: Path, report: Report = silent) -> None:
         RemoteError: The package index can't be reached.
     """
     glibc = _newest_glibc(lock)
-    jobs = [(python, wheel) for python, wheels in lock.wheels.items() for wheel in wheels]
-    for number, (python, wheel) in enumerate(jobs):
-        report(number, len(jobs), wheel.name)
-        path = wheel.path(cache)
-        if path.is_file() and path.stat().st_size == wheel.bytes and sha256_file(path) == wheel.sha256:
-            continue
-        path.unlink(missing_ok=True)
-        _obtain(wheel.package, wheel.version, wheel.sha256, Target(python, glibc), cache, wheel.name)
-    report(len(jobs), len(jobs), "wheels")
+    for number, (python, wheels) in enumerate(lock.wheels.items()):
+        report(number, len(lock.wheels), f"wheels for Python {python}")
+        lacking = [wheel for wheel in wheels if not _is_whole(wheel, cache)]
+        for wheel in lacking:
+            wheel.path(cache).unlink(missing_ok=True)
+        got = _obtain([Pin(one.package, one.version, one.sha256) for one in lacking], Target(python, glibc), cache)
+        renamed = sorted({wheel.name for wheel in lacking} - {wheel.name for wheel in got})
+        if renamed:
+            raise UserError("the package index has the locked wheels under other names", found=renamed, remedy=RESOLVE_AGAIN)
+    report(len(lock.wheels), len(lock.wheels), "wheels")
+
+
+def _is_whole(wheel: Wheel, cache: Path) -> bool:
+    path = wheel.path(cache)
+    return path.is_file() and path.stat().st_size == wheel.bytes and sha256_file(path) == wheel.sha256
 
 
 def _newest_glibc(lock: Lock) -> str:
@@ -198,25 +204,37 @@ def _newest_glibc(lock: Lock) -> str:
     return f"2.{max([17, *minors])}"
 
 
-def _obtain(name: str, version: str, sha256: str, target: Target, cache: Path, file_name: str = "") -> Wheel:
-    """Download one wheel into the cache, unless one with this sha256 is there."""
+def _obtain(pins: Sequence[Pin], target: Target, cache: Path) -> list[Wheel]:
+    """The wheels of `pins` in the cache, downloaded unless those with the same sha256 are there."""
+    kept = {pin: _cached(pin, cache) for pin in pins}
+    found = [wheel for wheel in kept.values() if wheel]
+    lacking = [pin for pin, wheel in kept.items() if not wheel]
+    for pinned in ([pin for pin in lacking if pin.sha256], [pin for pin in lacking if not pin.sha256]):
+        found += _downloaded(pinned, target, cache) if pinned else []
+    return found
+
+
+def _cached(pin: Pin, cache: Path) -> Wheel | None:
+    for path in (cache / "wheels" / short(pin.sha256)).glob("*.whl") if pin.sha256 else ():
+        if sha256_file(path) == pin.sha256:
+            return Wheel(path.name, path.stat().st_size, pin.sha256)
+    return None
+
+
+def _downloaded(pins: Sequence[Pin], target: Target, cache: Path) -> list[Wheel]:
     folder = cache / "wheels"
-    if sha256 and not file_name:
-        for path in (folder / short(sha256)).glob("*.whl"):
-            if sha256_file(path) == sha256:
-                return Wheel(path.name, path.stat().st_size, sha256)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
+    found = []
     try:
-        got = resolver.download(name, version, sha256, target, temporary)
-        wheel = Wheel(file_name or got.name, got.stat().st_size, sha256_file(got))
-        if sha256 and wheel.sha256 != sha256:
-            raise UserError(f"{got.name} is not what was locked", found=wheel.sha256, expected=sha256, remedy=RESOLVE_AGAIN)
-        wheel.path(cache).parent.mkdir(exist_ok=True)
-        got.replace(wheel.path(cache))
+        for path in resolver.download(pins, target, temporary):
+            wheel = Wheel(path.name, path.stat().st_size, sha256_file(path))
+            wheel.path(cache).parent.mkdir(exist_ok=True)
+            path.replace(wheel.path(cache))
+            found.append(wheel)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return wheel
+    return found
 
 
 def datasets(lock: Lock, cache: Path) -> list[Dataset]:

@@ -23,7 +23,10 @@ def working(screen: Screen, name: str) -> Iterator[Kernel]:
     workspace = Workspace.find()
     workspace.kernel(name)
     with screen.working() as report:
-        yield Kernel(workspace, name, report)
+        kernel = Kernel(workspace, name, report)
+        yield kernel
+    for note in kernel.notes:
+        screen.say(f"note: {note}")
 
 
 @contextlib.contextmanager

@@ -70,10 +70,18 @@ def export(name: Name, json: Json = False) -> None:
     columns = ("model", "fold", "precision", "max diff", "equal", "score delta", "size", "ms/sample")
     batch = max((int(key) for row in rows for key in row["ms_per_sample"]), default=1)
     table = [
-        (r["name"], r["fold"], r["precision"], f"{r['max_abs_diff']:.1e}", f"{r['argmax_equal']:.2%}", f"{r['score_delta']:+.5f}",
-         size(r["bytes"]), f"{r['ms_per_sample'][str(batch)]:.3f}")
+        (
+            r["name"],
+            r["fold"],
+            r["precision"],
+            f"{r['max_abs_diff']:.1e}",
+            f"{r['argmax_equal']:.2%}",
+            number(r["score_delta"]),
+            size(r["bytes"]),
+            f"{r['ms_per_sample'][str(batch)]:.3f}",
+        )
         for r in rows
-    ]  # fmt: skip
+    ]
     screen.table("", columns, table, right=(1, 3, 4, 5, 6, 7))
     screen.result({"fresh": kernel.fresh["export"], "models": rows})
 
@@ -124,7 +132,7 @@ def bundle(name: Name, standin: Standin = False, owner: Owner = "", json: Json =
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel:
-        made = pipeline.bundle(kernel, context.owner(kernel, standin=standin, given=owner))
+        made = pipeline.bundle(kernel, context.owner(kernel, standin=standin, given=owner), lenient=standin)
     _told(screen, kernel.fresh["bundle"], "bundle", f"{len(made)} datasets")
     show = kernel.workspace.datasets
     rows = [(one.slug, one.files, size(one.bytes), "written" if one.changed else "unchanged") for one in made]

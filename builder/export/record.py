@@ -24,7 +24,7 @@ class ExportedModel:
     Attributes:
         max_abs_diff: Largest difference of a probability from the source, over every batch size in `batches`.
         argmax_equal: Share of held-out rows with the same most likely class.
-        score: Competition metric on the fold's held-out rows.
+        score: Competition metric on the fold's held-out rows; None where it has none there.
         score_delta: `score` minus that of the source; positive means a larger number, not a better one.
         ms_per_sample: Batch size -> milliseconds per sample, one thread, median.
         load_ms: Milliseconds until the first answer.
@@ -40,8 +40,8 @@ class ExportedModel:
     batches: tuple[int, ...]
     max_abs_diff: float
     argmax_equal: float
-    score: float
-    score_delta: float
+    score: float | None
+    score_delta: float | None
     ms_per_sample: dict[str, float]
     load_ms: float
 
@@ -84,7 +84,12 @@ class Export:
 def load(folder: Path) -> Export:
     """The export in `folder`. Raises UserError when it is missing or from another schema."""
     raw = read_json(folder / FILE, remedy=f"kkb export {folder.parent.parent.parent.name}")
-    if raw.pop("schema", None) != SCHEMA:
+    if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
         raise UserError("an export of another schema", file=folder / FILE, expected=f"schema {SCHEMA}", remedy="kkb export NAME")
-    models = tuple(ExportedModel(**{**model, "batches": tuple(model["batches"])}) for model in raw.pop("models"))
-    return Export(folder=folder, models=models, views=tuple(raw.pop("views")), **raw)
+    try:
+        models = tuple(ExportedModel(**{**model, "batches": tuple(model["batches"])}) for model in raw.pop("models"))
+        return Export(folder=folder, models=models, views=tuple(raw.pop("views")), **raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "not an export record", file=folder / FILE, found=error, remedy="remove its folder, and export again"
+        ) from None

@@ -93,10 +93,10 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
         return done, False
     root = config.data_root(workspace.root)
     rows = competition.train_rows(config, root)
-    ids, folds, _ = trained_folds(version)
-    if ids != rows.ids:
+    ids, folds, labels = trained_folds(version)
+    if ids != rows.ids or labels != tuple(rows.classes[code] for code in rows.codes):
         raise UserError(
-            f"{version.version} was trained on other rows",
+            f"{version.version} was trained on other rows, or other labels",
             file=root / config.data.train,
             remedy="kkb train NAME, or bring back its data",
         )
@@ -149,7 +149,9 @@ def _one(
     size = (shape.height, shape.width)
     backbone = models.create(model.backbone, model.arguments, len(job.version.classes), pretrained=False, image_size=size)
     source = models.portable(backbone, model.mean, model.std).eval()
-    models.load_weights(source, job.version.checkpoint(model, fold))
+    checkpoint = job.version.checkpoint(model, fold)
+    _refuse_changed(checkpoint, next(c.sha256 for c in model.checkpoints if c.fold == fold))
+    models.load_weights(source, checkpoint)
     file = job.folder / f"{model.name}-f{fold}-{job.precision}.onnx"
     with replacing(file) as temporary:
         onnx_format.write(source, shape.height, shape.width, temporary, job.precision)
@@ -173,7 +175,7 @@ def _one(
         predicted[held_out] = _answers(backend, views.get(view).apply(pixels[held_out]), BATCH)
     answered = oof["identity"][held_out]
     metric, truth = metrics.get(job.version.metric), job.rows.codes[held_out]
-    score = metric(truth, answered)
+    score, before = metric.or_none(truth, answered), metric.or_none(truth, expected)
     return ExportedModel(
         name=model.name,
         fold=fold,
@@ -186,10 +188,21 @@ def _one(
         max_abs_diff=difference,
         argmax_equal=float((answered.argmax(1) == expected.argmax(1)).mean()),
         score=score,
-        score_delta=score - metric(truth, expected),
+        score_delta=None if score is None or before is None else score - before,
         ms_per_sample={str(batch): _price(backend, pixels, batch) for batch in (1, BATCH)},
         load_ms=load_ms,
     )
+
+
+def _refuse_changed(checkpoint: Path, expected: str) -> None:
+    """Raise UserError when the weights are not the ones that were trained: names that are digests must not lie."""
+    if not checkpoint.is_file():
+        raise UserError("the checkpoint is missing", file=checkpoint, remedy="bring it back, or train again")
+    found = sha256_file(checkpoint)
+    if found != expected:
+        raise UserError(
+            "the checkpoint was changed", file=checkpoint, found=found, expected=expected, remedy="bring it back, or train again"
+        )
 
 
 def _answers(backend: backends.Backend, pixels: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:

@@ -93,7 +93,7 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     first = joined[0].version
     ids, folds, labels = trained.read_folds(first.folder / trained.FOLDS)
     y = np.array([first.classes.index(label) for label in labels], dtype=np.int64)
-    families, oof, origin = _families(joined, ids)
+    families, oof, origin = _families(joined, ids, labels)
     metric = metrics.get(config.competition.metric)
     found = ordering.order(families, oof, y, folds, metric, equal=config.inference.blend == "mean")
     units = tuple(_unit(*origin[step.family], step.fold) for step in found.steps)
@@ -148,17 +148,23 @@ def _refuse_strangers(joined: list[Member]) -> None:
 
 
 def _families(
-    joined: list[Member], ids: tuple[str, ...]
+    joined: list[Member], ids: tuple[str, ...], labels: tuple[str, ...]
 ) -> tuple[list[ordering.Family], NDArray[np.float32], list[tuple[Member, str]]]:
     """Families with their out-of-fold predictions float32 (families, rows, classes), rows in the order of `ids`."""
     families, arrays, origin = [], [], []
+    truth = dict(zip(ids, labels, strict=True))
     for member in joined:
-        own, _, _ = trained.read_folds(member.version.folder / trained.FOLDS)
+        own, _, said = trained.read_folds(member.version.folder / trained.FOLDS)
         if set(own) != set(ids):
             raise UserError(
                 f"{member.name} was trained on other rows than {joined[0].name}",
                 found=f"{len(set(own) ^ set(ids))} ids that only one of them has",
                 remedy="join versions with equal row ids, or train one of them again",
+            )
+        if dict(zip(own, said, strict=True)) != truth:
+            raise UserError(
+                f"{member.name} was trained on other labels than {joined[0].name}",
+                remedy="train one of them again: a plan needs one truth",
             )
         position = {identity: row for row, identity in enumerate(own)}
         rows = [position[identity] for identity in ids]

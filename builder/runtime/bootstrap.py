@@ -30,10 +30,12 @@ def attached(item: dict) -> list[Path]:
 
 
 def missing(wheel: Path) -> bool:
-    """True when one of the packages in the wheel cannot be imported here."""
+    """True when one of the packages or modules in the wheel cannot be imported here."""
     with zipfile.ZipFile(wheel) as archive:
-        names = {name.split("/")[0] for name in archive.namelist() if name.count("/") == 1 and name.endswith("/__init__.py")}
-    return any(importlib.util.find_spec(name) is None for name in names)
+        names = archive.namelist()
+    found = {name.split("/")[0] for name in names if name.count("/") == 1 and name.endswith("/__init__.py")}
+    found |= {name.split(".")[0] for name in names if "/" not in name and name.endswith((".py", ".so"))}
+    return any(importlib.util.find_spec(name) is None for name in found)
 
 
 def install(wheels: list[Path]) -> None:
@@ -46,7 +48,8 @@ def install(wheels: list[Path]) -> None:
         importlib.invalidate_caches()
 
 
-install([path for item in DATASETS if item["key"].startswith("wheels") for path in attached(item) if path.suffix == ".whl"])
+TAG = f"wheels-cp{sys.version_info[0]}{sys.version_info[1]}"  # each Python of the image has its own wheels
+install([path for item in DATASETS if item["key"] == TAG for path in attached(item) if path.suffix == ".whl"])
 runtime = str(next(path for item in DATASETS if item["key"] == "runtime" for path in attached(item) if path.suffix == ".whl"))
 sys.path.insert(0, runtime)
 os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (runtime, os.environ.get("PYTHONPATH")) if part)

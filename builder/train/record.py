@@ -27,13 +27,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One trained fold. `score` is the competition metric on the fold that it did not see."""
+    """One trained fold. `score` is the competition metric on the fold that it did not see; None where it has none there."""
 
     fold: int
     file: str
     sha256: str
     bytes: int
-    score: float
+    score: float | None
     seconds: float
 
 
@@ -108,11 +108,16 @@ class Version:
 def load(folder: Path) -> Version:
     """The version in `folder`. Raises UserError when it is missing or from another schema."""
     raw = read_json(folder / FILE, remedy=f"kkb train {folder.parent.name}")
-    if raw.pop("schema", None) != SCHEMA:
+    if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
         raise UserError("a version of another schema", file=folder / FILE, expected=f"schema {SCHEMA}", remedy="train again")
-    models = tuple(_model(model) for model in raw.pop("models"))
-    classes, prior = tuple(raw.pop("classes")), tuple(raw.pop("prior"))
-    return Version(folder=folder, models=models, classes=classes, prior=prior, **raw)
+    try:
+        models = tuple(_model(model) for model in raw.pop("models"))
+        classes, prior = tuple(raw.pop("classes")), tuple(raw.pop("prior"))
+        return Version(folder=folder, models=models, classes=classes, prior=prior, **raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "not a version record", file=folder / FILE, found=error, remedy="bring the file back from git, or train again"
+        ) from None
 
 
 def _model(raw: dict[str, Any]) -> TrainedModel:

@@ -171,7 +171,7 @@ def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     device = fit.fit(module, pixels, job.rows.codes, np.flatnonzero(job.folds != fold), recipe, seed, told_epoch)
     elapsed = time.perf_counter() - started
     metric = metrics.get(job.config.competition.metric)
-    score = metric(job.rows.codes[held_out], models.probabilities(module.cpu(), pixels, held_out))
+    score = metric.or_none(job.rows.codes[held_out], models.probabilities(module.cpu(), pixels, held_out))
     weights = job.folder / "checkpoints" / f"{model.name}-f{fold}.safetensors"
     with replacing(weights) as temporary:
         save_file({key: value.contiguous() for key, value in module.backbone.state_dict().items()}, temporary)

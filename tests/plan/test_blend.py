@@ -33,7 +33,7 @@ def every_blend(count, steps):
             yield (first, *(weight * (1 - first) for weight in rest))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 3))
 @example(seed=0, count=3)
 def test_no_blend_on_a_grid_is_better(seed, count):
@@ -43,7 +43,7 @@ def test_no_blend_on_a_grid_is_better(seed, count):
     assert found <= best + 1e-5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
 def test_weights_are_convex_and_no_direction_leads_down(seed, count):
     """The conditions of Karush, Kuhn and Tucker: mean likelihood ratio 1 where there is weight, at most 1 where there is none."""
@@ -74,7 +74,7 @@ def test_a_true_class_that_was_ruled_out_leaves_finite_weights():
     assert weights[1] > 0.99
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), truth=st.floats(0.5, 2.5))
 def test_a_known_temperature_is_found_again(seed, truth):
     """Labels drawn from p, predictions sharpened by 1 / truth: the temperature that repairs them is the one that spoilt them."""
@@ -85,7 +85,7 @@ def test_a_known_temperature_is_found_again(seed, truth):
     assert blend.temperature(spoilt, y) == pytest.approx(truth, rel=0.08)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_no_temperature_on_a_grid_is_better(seed):
     (p,), y = families(seed, 1)
@@ -93,7 +93,7 @@ def test_no_temperature_on_a_grid_is_better(seed):
     assert found <= min(blend.logloss(blend.tempered(p, t), y) for t in np.geomspace(*blend.TEMPERATURES, 100)) + 1e-7
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), heat=st.floats(0.25, 4))
 def test_a_temperature_changes_how_sure_an_answer_is_never_which(seed, heat):
     p = np.random.default_rng(seed).dirichlet(np.ones(4), 50)

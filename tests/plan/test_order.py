@@ -22,7 +22,7 @@ def ordered(oof, y, *, seconds=None, metric=LOGLOSS, equal=False, folds=FOLDS):
     return ordering.order(made, oof, y, np.arange(len(y)) % 3, metric, equal=equal)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 5), equal=st.booleans())
 def test_every_prefix_is_a_whole_answer(seed, count, equal):
     oof, y = families(seed, count)
@@ -35,7 +35,7 @@ def test_every_prefix_is_a_whole_answer(seed, count, equal):
         assert blend.TEMPERATURES[0] <= step.temperature <= blend.TEMPERATURES[1]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
 def test_the_first_unit_is_the_best_family_alone(seed, count):
     oof, y = families(seed, count)
@@ -43,7 +43,7 @@ def test_the_first_unit_is_the_best_family_alone(seed, count):
     assert ordered(oof, y).steps[0].family == int(np.argmin(alone))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 4))
 def test_each_unit_comes_once_and_a_family_brings_all_its_folds(seed, count):
     oof, y = families(seed, count)
@@ -55,7 +55,7 @@ def test_each_unit_comes_once_and_a_family_brings_all_its_folds(seed, count):
     assert len(chosen) + len(found.dropped) == count
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 4))
 def test_families_come_before_their_further_folds(seed, count):
     oof, y = families(seed, count)
@@ -91,7 +91,7 @@ def test_of_two_equal_helps_the_cheaper_comes_first():
         assert ordered(joined, codes, seconds=seconds).steps[1].family == cheap
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 10_000))
 def test_the_order_of_families_in_kernel_toml_changes_nothing(seed):
     oof, y = families(seed, 3)

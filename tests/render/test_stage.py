@@ -157,7 +157,7 @@ def test_a_value_is_never_code(folder, name):
     nbformat.validate(nbformat.reads(rendered.notebook, as_version=4))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_a_literal_evaluates_to_its_value(value):
     assert ast.literal_eval(stage.literal(value)) == value

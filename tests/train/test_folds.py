@@ -12,7 +12,7 @@ from builder.errors import UserError
 from builder.train import folds, record
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 999), rows=st.integers(12, 200), count=st.integers(2, 5), scheme=st.sampled_from(["stratified", "random"])
 )
@@ -25,7 +25,7 @@ def test_every_row_is_held_out_exactly_once(seed, rows, count, scheme):
     assert sizes.max() - sizes.min() <= (2 if scheme == "stratified" else 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), count=st.integers(2, 5))
 def test_stratified_folds_share_each_class_evenly(seed, count):
     codes = np.repeat([0, 1, 2], [50, 20, 7])
