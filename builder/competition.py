@@ -5,6 +5,7 @@ Reads; never writes, and never guesses silently: a person is shown what is propo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ def train_rows(config: Config, root: Path) -> Rows:
     repeated = table[data.id][table[data.id].duplicated()]
     if len(repeated):
         raise UserError(f"{len(repeated)} ids stand twice", file=path, found=repeated.iloc[0], remedy="remove the duplicates")
+    unlabelled = table[data.id][table[data.target] == ""]
+    if len(unlabelled):
+        raise UserError(
+            f"{len(unlabelled)} rows have no label", file=path, found=f"id {unlabelled.iloc[0]}", remedy="label or remove them"
+        )
     classes = class_order(table[data.target])
     if len(classes) < 2:
         raise UserError(
@@ -117,20 +123,34 @@ def train_rows(config: Config, root: Path) -> Rows:
 def image_name(pattern: str, row: Mapping[Any, Any]) -> str:
     """The relative path that `pattern` (`train_images/{id}.jpg`) gives for a row of a table."""
     try:
-        return pattern.format_map(row)
-    except (KeyError, ValueError, IndexError) as error:
+        name = pattern.format_map(row)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise UserError(
             "the image pattern does not fit the table",
             found=f"{pattern} ({error})",
             expected=", ".join(map(str, row)),
             remedy="mend data.image",
         ) from None
+    _refuse_escape(name, pattern)
+    return name
+
+
+def _refuse_escape(name: str, pattern: str) -> None:
+    """Raise UserError for a path that leaves the competition's folder: its tables are not ours to trust."""
+    parts = Path(name).parts
+    if name.startswith("/") or ".." in parts or "\0" in name or not parts:
+        raise UserError(
+            "an image path leaves the competition's folder",
+            found=repr(name),
+            expected=f"a path below it ({pattern})",
+            remedy="check the table's ids",
+        )
 
 
 def class_order(labels: pd.Series[str]) -> tuple[str, ...]:
     """The distinct labels, in numeric order when all are whole numbers, else in alphabetical order."""
     distinct = sorted(set(labels))
-    if all(label.lstrip("-").isdigit() for label in distinct):
+    if all(re.fullmatch(r"-?[0-9]+", label) for label in distinct):
         distinct.sort(key=int)
     return tuple(distinct)
 

@@ -12,7 +12,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from builder.errors import ConfigError, did_you_mean, nearest
 
@@ -60,13 +69,30 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def inside(value: str) -> str:
+    """A path below a folder. Raises ValueError for one that leaves it."""
+    if value.startswith("/") or ".." in Path(value).parts or "\0" in value:
+        raise ValueError(f"found {value!r}, expected a path that stays in its folder")
+    return value
+
+
+def slug_like(value: str) -> str:
+    """A slug of Kaggle's. Raises ValueError otherwise."""
+    if not NAME_RULE.fullmatch(value):
+        raise ValueError(f"found {value!r}, expected lower-case letters, digits and dashes, as in the competition's address")
+    return value
+
+
+Inside = Annotated[str, AfterValidator(inside)]
+
+
 class Competition(Section):
     """`[competition]`: what is submitted, where, and under which limit."""
 
-    slug: str
+    slug: Annotated[str, AfterValidator(slug_like)]
     metric: str = "accuracy"
     kind: Literal["notebook"] = "notebook"
-    file: str = "submission.csv"
+    file: Inside = "submission.csv"
     limit: Seconds = 9 * 3600.0
     machine: str = "t4x2"
 
@@ -76,13 +102,13 @@ class Data(Section):
 
     root: str = ""
     task: Task = "image-classification"
-    train: str = "train.csv"
-    test: str = "test.csv"
-    sample_submission: str = "sample_submission.csv"
+    train: Inside = "train.csv"
+    test: Inside = "test.csv"
+    sample_submission: Inside = "sample_submission.csv"
     id: str = ""
     target: str = ""
-    image: str = ""
-    test_image: str = ""
+    image: Inside = ""
+    test_image: Inside = ""
 
     @property
     def complete(self) -> bool:
@@ -221,7 +247,7 @@ def load(folder: Path) -> Config:
     """The Config in `folder/kernel.toml`. Raises ConfigError for anything that is not right, naming the key."""
     path = folder / FILE
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError("missing file", file=path, remedy=f"kkb new {folder.name} --competition SLUG") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

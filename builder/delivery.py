@@ -35,8 +35,11 @@ def server_of(client: Client) -> str:
     return KAGGLE if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
 
 
-def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> Pushed:
-    """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. What is there is not saved again."""
+def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> tuple[Pushed, list[dict[str, Any]]]:
+    """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. What is there is not saved again.
+
+    Returns the saved version, and per dataset its `slug` and `uploaded_bytes`.
+    """
     from builder.remote import datasets as remote_datasets
     from builder.remote import kernels
     from builder.render.stage import digest_in
@@ -59,7 +62,7 @@ def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> 
         end = wait_for(kernel, client, pushed.kernel, pushed.version)
         record["status"] = end
     kernel.done("push", started, fresh=pushed.created, digest=digest, record=record)
-    return pushed
+    return pushed, slugs
 
 
 def wait_for(kernel: Kernel, client: Client, handle: str, version: int) -> str:

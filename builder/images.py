@@ -5,29 +5,48 @@ Training and export look at the same array, which is what the notebook will make
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
 from builder.progress import Report, silent
 from builder.runtime.contract import Input
-from builder.workspace import digest_of, replacing, short
+from builder.workspace import canonical_json, digest_of, replacing, sha256_file, short, write_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def fingerprint(paths: Sequence[Path], root: Path) -> str:
-    """Digest of the images as files: name, size and time of change of each."""
-    facts = []
+def fingerprint(paths: Sequence[Path], root: Path, cache: Path) -> str:
+    """Digest of the images by name and content: the same on every machine that has the same files.
+
+    Contents are read once; `cache` remembers the sha256 of each file by size and time of change.
+    """
+    store = cache / "images" / f"{short(digest_of(str(root.resolve())))}.json"
+    known = _remembered(store)
+    hashed = {}
     for path in paths:
         status = path.stat()
-        facts.append([path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns])
-    return digest_of(facts)
+        name, stamp = path.relative_to(root).as_posix(), [status.st_size, status.st_mtime_ns]
+        before = known.get(name)
+        hashed[name] = before if before and before[:2] == stamp else [*stamp, sha256_file(path)]
+    if hashed != known:
+        write_text(store, canonical_json(hashed))
+    return digest_of([[name, facts[2]] for name, facts in hashed.items()])
+
+
+def _remembered(store: Path) -> dict[str, list[Any]]:
+    """What an earlier call hashed; nothing when that cannot be read, since it can be found again."""
+    try:
+        found = json.loads(store.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, report: Report = silent) -> NDArray[np.uint8]:
@@ -36,7 +55,7 @@ def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, rep
 
     from builder.runtime.inputs import ImageError, read
 
-    file = cache / "images" / f"{short(digest_of([fingerprint(paths, root), shape.key]))}.npy"
+    file = cache / "images" / f"{short(digest_of([fingerprint(paths, root, cache), shape.key]))}.npy"
     if not file.is_file():
         with replacing(file) as temporary:
             array = np.lib.format.open_memmap(

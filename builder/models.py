@@ -38,7 +38,9 @@ def create(
     name = backbone.removeprefix("timm/")
     if not timm.is_model(name):
         known = timm.list_models()
-        raise ConfigError("timm has no such architecture", found=repr(name), remedy=did_you_mean(name, known) if known else None)
+        raise ConfigError(
+            "model.backbone: timm has no such architecture", found=repr(name), remedy=did_you_mean(name, known) if known else None
+        )
     options = dict(arguments)
     if image_size and _is_sized(name):
         options.setdefault("img_size", image_size)

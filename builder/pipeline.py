@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,24 @@ class Kernel:
     def folder(self) -> Path:
         return self.workspace.kernel(self.name)
 
-    @property
+    @cached_property
     def config(self) -> Config:
-        """kernel.toml with the keys that only the competition's files can tell filled in."""
+        """kernel.toml with the keys that only the competition's files can tell filled in, read once: no stage sees another."""
         return completed(configs.load(self.folder), self.workspace)
 
     @property
     def root(self) -> Path:
         return self.config.data_root(self.workspace.root)
+
+    def described(self) -> str | None:
+        """The version that was trained from what kernel.toml describes now; None when there is none, or the data are not here."""
+        from builder.train import stage
+
+        try:
+            version = stage.current(self.workspace, self.name, stage.digest(self.config, self.workspace))
+        except UserError:  # a machine that only renders has no training data; the newest version is the one to render
+            return None
+        return version.version if version else None
 
     def done(self, stage: str, started: float, *, fresh: bool, digest: str, record: Mapping[str, Any]) -> None:
         """Note that `stage` was run, here and in the ledger; a stage that was up to date is not a run."""
@@ -96,7 +107,7 @@ def export(kernel: Kernel) -> dict[str, Export]:
     started, config = time.perf_counter(), kernel.config
     weights = kernel.workspace.weights(kernel.name)
     exports, fresh = {}, False
-    for number in versions_of(config, weights):
+    for number in versions_of(config, weights, kernel.described()):
         exports[number], new = stage.export(config, kernel.workspace, record.load(weights / number), report=kernel.report)
         fresh = fresh or new
     digest = digest_of([export.digest for export in exports.values()])
@@ -119,7 +130,7 @@ def current_exports(kernel: Kernel) -> dict[str, Export]:
 
     config, found = kernel.config, {}
     weights = kernel.workspace.weights(kernel.name)
-    for number in versions_of(config, weights):
+    for number in versions_of(config, weights, kernel.described()):
         export = stage.current(config, record.load(weights / number))
         if export is None:
             raise UserError(
@@ -134,7 +145,7 @@ def plan(kernel: Kernel) -> Planned:
     from builder.plan import stage
 
     started, config = time.perf_counter(), kernel.config
-    members = stage.members(config, kernel.workspace.weights(kernel.name), current_exports(kernel))
+    members = stage.members(config, kernel.workspace.weights(kernel.name), current_exports(kernel), kernel.described())
     planned, fresh = stage.plan(config, kernel.name, kernel.folder, kernel.root, members)
     kernel.done("plan", started, fresh=fresh, digest=digest_of(planned.plan.to_json()), record=stage.summary(planned))
     return planned
@@ -234,9 +245,10 @@ def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None =
     folder = kernel.workspace.runs(kernel.name) / "rehearsal"
     rows = rows or rehearsing.ROWS
     key = digest_of([digest_in(kernel.folder), rows, limit_s])
-    if not again and (folder / "key.json").is_file() and read_json(folder / "key.json", remedy="rehearse again") == key:
+    known = None if again else rehearsing.known(folder, key)
+    if known:
         kernel.seconds["rehearse"], kernel.fresh["rehearse"] = time.perf_counter() - started, False
-        return rehearsing.load(folder)
+        return known
     made = load(kernel.folder)
     machine = machines.load(config.competition.machine)
     owner = owner_in(kernel)
@@ -245,10 +257,10 @@ def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None =
         for dataset in datasets(kernel)
     }
     staged = rehearsing.Stage(config, kernel.folder / NOTEBOOK, mounts, machine, folder)
-    (folder / "key.json").unlink(missing_ok=True)
+    (folder / rehearsing.KEY).unlink(missing_ok=True)
     rehearsal = rehearsing.rehearse(staged, kernel.root, _fold_of(kernel, made), rows=rows, limit_s=limit_s, report=kernel.report)
     if rehearsal.label == rehearsing.SCORED:
-        write_json(folder / "key.json", key)
+        write_json(folder / rehearsing.KEY, key)
     kernel.done("rehearse", started, fresh=True, digest=key, record=rehearsal.record())
     return rehearsal
 
@@ -263,8 +275,12 @@ def folder_of(kernel: Kernel, slug: str) -> Path:
 def owner_in(kernel: Kernel) -> str:
     from builder.render.stage import METADATA
 
-    metadata = read_json(kernel.folder / METADATA, remedy=f"kkb render {kernel.name}")
-    return str(metadata["id"]).partition("/")[0]
+    path, remedy = kernel.folder / METADATA, f"kkb render {kernel.name}"
+    metadata = read_json(path, remedy=remedy)
+    owner, _, slug = str(metadata.get("id", "") if isinstance(metadata, dict) else "").partition("/")
+    if not owner or not slug:
+        raise UserError("no owner in the metadata", file=path, expected='"id": "owner/slug"', remedy=remedy)
+    return owner
 
 
 def _fold_of(kernel: Kernel, made: Any) -> dict[str, int]:

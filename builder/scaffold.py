@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder import competition
 from builder.competition import Proposal
-from builder.config import FILE, Config
+from builder.config import FILE, NAME_RULE, Config
 from builder.errors import UserError
 from builder.workspace import Workspace, write_text
 
@@ -121,6 +121,13 @@ def _keys(proposal: Proposal) -> dict[str, str]:
 def new(workspace: Workspace, name: str, slug: str, task: str) -> tuple[Path, Proposal | None]:
     """Write kernels/<name>/kernel.toml, from the competition's files when they are there. Raises UserError when it exists."""
     refuse_name(name)
+    if not NAME_RULE.fullmatch(slug):
+        raise UserError(
+            "not a competition's slug",
+            found=repr(slug),
+            expected="lower-case letters, digits and dashes",
+            remedy="take it from its address",
+        )
     path = workspace.kernels / name / FILE
     if path.exists():
         raise UserError("this kernel exists", file=path, remedy="edit it, or choose another name")

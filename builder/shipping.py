@@ -59,7 +59,7 @@ def ship(kernel: Kernel, client: Client) -> Shipped:
             file=rehearsal.folder,
             remedy=f"kkb rehearse {kernel.name}",
         )
-    pushed = delivery.push(kernel, client, wait=True)
+    pushed, _ = delivery.push(kernel, client, wait=True)
     output = delivery.fetch_output(kernel, client)
     scored = delivery.submit(kernel, client, wait=True)
     delivery.refuse_unscored(scored)

@@ -7,6 +7,7 @@ rename: a kill leaves the old content or the new one, never half of it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import UserError, did_you_mean
+
+# The only way to read it is to set it, which other threads would notice: so once, before there are any.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 MARKERS = (".kkb", "kernels")
 DIGEST_DIGITS = 12
@@ -149,8 +154,8 @@ def read_json(path: Path, *, remedy: str) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError("missing file", file=path, expected="a JSON record", remedy=remedy) from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError("not valid JSON", file=path, found=error, remedy=remedy) from None
+    except (ValueError, OSError) as error:
+        raise UserError("not a readable JSON file", file=path, found=error, remedy=remedy) from None
 
 
 @contextlib.contextmanager
@@ -168,10 +173,25 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         # mkstemp makes files private; what we write is meant to be read, as far as the user's umask allows.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` for the length of the block. Raises UserError when another process holds it.
+
+    The lock dies with the process, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another kkb is at this work", file=path, remedy="wait for it, or stop it") from None
+        yield
 
 
 @contextlib.contextmanager
@@ -184,15 +204,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_UMASK)
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

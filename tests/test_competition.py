@@ -256,3 +256,21 @@ def test_the_size_is_the_median_and_ignores_the_odd_one(animals):
     Image.new("RGB", (640, 480)).save(animals / "train_images" / "a000.png")
     found = competition.propose(animals)
     assert (found.width, found.height) == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "a/../../b", "a\0b"])
+def test_an_id_cannot_lead_out_of_the_competition(name):
+    with pytest.raises(UserError, match="leaves the competition"):
+        competition.image_name("{id}", {"id": name})
+
+
+@pytest.mark.parametrize("pattern", ["{id.foo}", "{id[x]}", "{id!z}", "{"])
+def test_a_pattern_that_is_no_pattern_is_the_users_fault(pattern):
+    with pytest.raises(UserError, match="pattern"):
+        competition.image_name(pattern, {"id": "a"})
+
+
+def test_labels_that_only_look_like_numbers_are_names():
+    import pandas as pd
+
+    assert competition.class_order(pd.Series(["²", "--1", "10", "9"])) == ("--1", "10", "9", "²")

@@ -8,6 +8,7 @@ import pytest
 
 from builder import delivery, pipeline
 from builder.errors import GateError, RunError, UserError
+from builder.export import stage as export_stage
 from builder.ledger.store import Ledger
 from builder.rehearse import stage as rehearsing
 from builder.workspace import write_json
@@ -173,3 +174,25 @@ def test_a_submission_without_a_score_is_a_failed_run():
     assert caught.value.exit_code == 5
     assert caught.value.found == "Notebook Timeout"
     assert "rehearse" in caught.value.remedy
+
+
+def test_the_plan_is_of_the_version_that_kernel_toml_describes_not_of_the_newest(copied):
+    """Going back to an older recipe goes back to its version."""
+    from dataclasses import replace
+
+    workspace, config, version = copied
+    newer = replace(version, version="v002", digest="0" * 64, folder=version.folder.with_name("v002"))
+    newer.folder.mkdir()
+    newer.write()
+    kernel = pipeline.Kernel(workspace, "animals")
+    kernel.config = config
+    assert kernel.described() == version.version
+
+
+def test_a_clone_without_blobs_makes_them_again(kernel):
+    exports = pipeline.current_exports(kernel)
+    (export,) = exports.values()
+    assert export_stage._is_whole(export)
+    next(export.folder.glob("*.onnx")).unlink()
+    assert not export_stage._is_whole(export)
+    assert pipeline.current_exports(kernel) == exports

@@ -125,10 +125,10 @@ def test_json_that_is_missing_or_broken_names_the_file_and_the_remedy(tmp_path):
     with pytest.raises(UserError, match="missing file") as missing:
         ws.read_json(path, remedy="kkb plan digits")
     path.write_text('{"half": ')
-    with pytest.raises(UserError, match="not valid JSON") as broken:
+    with pytest.raises(UserError, match="not a readable JSON") as broken:
         ws.read_json(path, remedy="kkb plan digits")
     path.write_bytes(b'"\xff"')
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="not a readable JSON"):
         ws.read_json(path, remedy="kkb plan digits")
     for caught in (missing, broken):
         assert (caught.value.file, caught.value.remedy) == (str(path), "kkb plan digits")
@@ -184,3 +184,14 @@ def test_an_unknown_kernel_names_the_nearest(workspace):
 def test_paths_are_shown_as_a_person_would_type_them(workspace, tmp_path):
     assert workspace.show(workspace.kernels / "digits") == "kernels/digits"
     assert workspace.show(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
+
+
+def test_a_lock_is_held_by_one_and_dies_with_its_holder(tmp_path):
+    path = tmp_path / "locks" / "train"
+    with ws.locked(path):
+        code = f"from pathlib import Path; from builder.workspace import locked\nwith locked(Path({str(path)!r})): pass"
+        held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert held.returncode != 0
+        assert "another kkb" in held.stderr
+    with ws.locked(path):
+        pass

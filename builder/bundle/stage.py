@@ -101,6 +101,8 @@ def _is_whole(folder: Path, manifest: str, dataset: Dataset) -> bool:
     present = folder / MANIFEST
     if not present.is_file() or present.read_text("utf-8") != manifest:
         return False
+    if {path.name for path in folder.iterdir()} - {METADATA} != {MANIFEST, *(f.name for f in dataset.files)}:
+        return False  # the plain client would upload whatever else lies here
     return all((folder / f.name).is_file() and (folder / f.name).stat().st_size == f.bytes for f in dataset.files)
 
 

@@ -13,6 +13,8 @@ import sys
 from builder.cli.app import app
 from builder.errors import KkbError
 
+INTERRUPTED = 130
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `kkb` with `arguments` (default: those of the process) and exit with its code."""
@@ -22,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run `kkb` with `arguments` and return its exit code."""
     # Commands are registered by importing their modules; the modules import nothing heavy.
+    import typer
+
     from builder.cli import remote, stages, standin, start  # noqa: F401
 
     # Threads that wait by spinning make training several times slower as soon as anything else wants a core (measured: 43 s
@@ -32,14 +36,29 @@ def run(arguments: list[str]) -> int:
     plain = [argument for argument in own if argument != "--debug"] + arguments[len(own) :]
     try:
         code = app(plain, standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(own)
     except Exception as error:  # the last place that can turn an exception into a message
         if debug:
             raise
         return _explain(error, json="--json" in own)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command continues where it stopped\n")
-        return 130
+    if code == INTERRUPTED and own[:2] != ["standin", "exec"]:  # typer turns Ctrl-C into this code, without a word
+        return _interrupted(own)
     return code if isinstance(code, int) else 0
+
+
+def _interrupted(arguments: list[str]) -> int:
+    """Say how to go on after Ctrl-C; returns the exit code."""
+    from builder.cli.screen import print_json
+
+    command = " ".join(arguments)
+    again = f"kkb {command}" + (" --resume" if arguments[:1] == ["train"] and "--resume" not in arguments else "")
+    if arguments[:1] in (["push"], ["submit"], ["ship"]):
+        again += "; what was started on Kaggle goes on"
+    if "--json" in arguments:
+        print_json({"error": "Interrupted", "message": "interrupted", "remedy": again, "exit_code": INTERRUPTED})
+    sys.stderr.write(f"\ninterrupted\n  to do: {again}\n")
+    return INTERRUPTED
 
 
 def _explain(error: Exception, *, json: bool) -> int:
@@ -48,8 +67,6 @@ def _explain(error: Exception, *, json: bool) -> int:
 
     from builder.cli.screen import print_json
 
-    if isinstance(error, typer.Abort):
-        return 130
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
     if hasattr(error, "format_message"):  # a usage error; where its class lives differs between typer's versions

@@ -54,9 +54,9 @@ def environment(workspace: Workspace, *, standin: bool) -> dict[str, str]:
 
 def owner(kernel: Kernel, *, standin: bool, given: str) -> str:
     """Who will own what is rendered, without asking the network where that can be avoided."""
+    from builder.pipeline import owner_in
     from builder.remote.account import username
     from builder.render.stage import METADATA
-    from builder.workspace import read_json
 
     if given:
         return given
@@ -65,6 +65,6 @@ def owner(kernel: Kernel, *, standin: bool, given: str) -> str:
         if name := os.environ.get("KAGGLE_USERNAME"):
             return name
         if metadata.is_file():
-            return str(read_json(metadata, remedy=f"kkb render {kernel.name}")["id"]).partition("/")[0]
+            return owner_in(kernel)
     with door(kernel.workspace, standin=standin) as client:
         return username(client)

@@ -94,12 +94,11 @@ def push(
 
     Example: kkb push digits --wait
     """
-    from builder import delivery, pipeline
+    from builder import delivery
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
-        pushed = delivery.push(kernel, client, wait=wait, again=again)
-        slugs = [dataset.slug for dataset in pipeline.datasets(kernel)]
+        pushed, uploads = delivery.push(kernel, client, wait=wait, again=again)
     state = "COMPLETE" if wait else "started"
     fresh = "" if kernel.fresh["push"] else " (up to date: this notebook was there)"
     screen.say(f"push: {pushed.kernel} version {pushed.version}, {state}{fresh}")
@@ -107,7 +106,7 @@ def push(
         screen.say(f"  {pushed.url}")
     if not wait:
         screen.say(f"  come back with: kkb status {name}")
-    record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "status": state, "datasets": slugs}
+    record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "status": state, "datasets": uploads}
     screen.result({**record, "fresh": kernel.fresh["push"]})
 
 

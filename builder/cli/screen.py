@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from builder.progress import Report
 
 PLAIN_EVERY_S = 5.0
+WIDTH = 160  # of tables that nobody watches being drawn
 
 
 def print_json(record: Any) -> None:
@@ -38,6 +39,8 @@ class Screen:
             from rich.console import Console
 
             self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+            if not self._console.is_terminal:
+                self._console.width = WIDTH
         return self._console
 
     def say(self, text: str) -> None:

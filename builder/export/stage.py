@@ -89,7 +89,7 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
         UserError: The training images are not the ones that the version was trained on.
     """
     done = current(config, version)
-    if done:
+    if done and _is_whole(done):
         return done, False
     root = config.data_root(workspace.root)
     rows = competition.train_rows(config, root)
@@ -117,6 +117,13 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
     )
     result.write()
     return result, True
+
+
+def _is_whole(export: Export) -> bool:
+    """Whether the files that git does not keep are here, too: a fresh clone has only the record."""
+    models = ((export.folder / model.file, model.bytes) for model in export.models)
+    arrays = (export.oof(name, view) for name in export.scores for view in export.views)
+    return all(p.is_file() and p.stat().st_size == size for p, size in models) and all(p.is_file() for p in arrays)
 
 
 def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
@@ -197,7 +204,11 @@ def _one(
 def _refuse_changed(checkpoint: Path, expected: str) -> None:
     """Raise UserError when the weights are not the ones that were trained: names that are digests must not lie."""
     if not checkpoint.is_file():
-        raise UserError("the checkpoint is missing", file=checkpoint, remedy="bring it back, or train again")
+        raise UserError(
+            "the checkpoint is missing",
+            file=checkpoint,
+            remedy=f"bring it back, or remove {checkpoint.parents[1]} and train again",
+        )
     found = sha256_file(checkpoint)
     if found != expected:
         raise UserError(

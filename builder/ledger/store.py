@@ -63,9 +63,11 @@ class Ledger:
         self._write("INSERT INTO runs (at, kernel, stage, digest, seconds, record) VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def add_push(self, server: str, kernel: str, version: int, digest: str, datasets: list[str], cv: float | None) -> None:
-        """A kernel version was saved on `server`; saying it twice changes nothing."""
+        """A kernel version was saved on `server`. Saying it twice changes nothing; a server made anew begins again at 1."""
         self._write(
-            "INSERT OR IGNORE INTO pushes (at, server, kernel, version, digest, datasets, cv) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO pushes (at, server, kernel, version, digest, datasets, cv) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (server, kernel, version) DO UPDATE SET at = excluded.at, digest = excluded.digest,"
+            " datasets = excluded.datasets, cv = excluded.cv WHERE digest <> excluded.digest",
             (_now(), server, kernel, version, digest, json.dumps(datasets), cv),
         )
 
@@ -74,8 +76,11 @@ class Ledger:
     ) -> None:
         """A version was submitted; saying it twice changes nothing."""
         self._write(
-            "INSERT OR IGNORE INTO submissions (at, server, competition, ref, kernel, version, digest, status, error, cv)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 'PENDING', '', ?)",
+            "INSERT INTO submissions (at, server, competition, ref, kernel, version, digest, status, error, cv)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'PENDING', '', ?)"
+            " ON CONFLICT (server, competition, ref) DO UPDATE SET at = excluded.at, kernel = excluded.kernel,"
+            " version = excluded.version, digest = excluded.digest, status = 'PENDING', public = NULL, private = NULL,"
+            " error = '', cv = excluded.cv WHERE digest <> excluded.digest",
             (_now(), server, competition, ref, kernel, version, digest, cv),
         )
 

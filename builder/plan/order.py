@@ -1,8 +1,8 @@
 """In which order units are worth their seconds, and what is answered after each of them.
 
-Pure numpy. First one fold of every family that helps, by gain per second; then the further folds of those families, in the same
-order: a second fold makes an answer steadier, which out-of-fold predictions cannot see (each row has one honest fold), so folds
-come after families and all of them are offered to the clock.
+Pure numpy. First one fold of every family that helps, the best single one in front, the others by gain per second; then the
+further folds of those families, in the same order: a second fold makes an answer steadier, which out-of-fold predictions cannot
+see (each row has one honest fold), so folds come after families and all of them are offered to the clock.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WORTH = 1e-4  # a family that lowers the out-of-fold logloss by less than this share of it is not worth a unit
 RESAMPLES = 200
+SHORTEST_S = 1e-7  # prices are rounded to this
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,15 @@ def _choose(families: Sequence[Family], oof: Floats, y: Codes, *, equal: bool) -
     best = alone[chosen[0]]
     while len(chosen) < len(families):
         losses = {f: _loss(oof[[*chosen, f]], y, equal=equal) for f in range(len(families)) if f not in chosen}
-        density = {f: (best - loss) / families[f].seconds for f, loss in losses.items()}
-        pick = max(density, key=lambda f: density[f])
-        if not equal and best - losses[pick] < WORTH * best:
+        # What is not worth a unit at all must not win by being cheap.
+        worth = {f: (best - loss) / max(families[f].seconds, SHORTEST_S) for f, loss in losses.items()}
+        worth = {f: density for f, density in worth.items() if equal or best - losses[f] >= WORTH * best}
+        if not worth:
             return chosen, [
                 f"{families[f].name} left out: logloss {best - loss:+.5f} for {families[f].seconds * 1e3:.2f} ms per sample"
                 for f, loss in losses.items()
             ]
+        pick = max(worth, key=lambda f: worth[f])
         chosen.append(pick)
         best = losses[pick]
     return chosen, []

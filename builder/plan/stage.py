@@ -56,14 +56,14 @@ class Planned:
     predicted: tuple[dict[str, float], ...]
 
 
-def versions_of(config: Config, weights: Path) -> dict[str, list[str]]:
-    """Version -> models that `[inference] members` asks for; the newest version with all its models when it asks for none."""
+def versions_of(config: Config, weights: Path, default: str | None = None) -> dict[str, list[str]]:
+    """Version -> models that `[inference] members` asks for; all models of `default` (else the newest) when it asks for none."""
     done = {version.version: version for version in trained.finished(weights)}
     if not done:
         raise UserError("no finished version to plan with", file=weights, remedy=f"kkb train {weights.name}")
     if not config.inference.members:
-        newest = list(done.values())[-1]
-        return {newest.version: [model.name for model in newest.models]}
+        chosen = done.get(default or "", list(done.values())[-1])
+        return {chosen.version: [model.name for model in chosen.models]}
     wanted: dict[str, list[str]] = {}
     for member in config.inference.members:
         number, _, pattern = member.partition(":")
@@ -77,11 +77,11 @@ def versions_of(config: Config, weights: Path) -> dict[str, list[str]]:
     return wanted
 
 
-def members(config: Config, weights: Path, exports: dict[str, Export]) -> list[Member]:
-    """The members, given the current export of each version that they come from."""
+def members(config: Config, weights: Path, exports: dict[str, Export], default: str | None = None) -> list[Member]:
+    """The members, given the current export of each version that they come from; `default` as in `versions_of`."""
     return [
         Member(version, exports[number], version.model(name))
-        for number, names in versions_of(config, weights).items()
+        for number, names in versions_of(config, weights, default).items()
         for version in [trained.load(weights / number)]
         for name in names
     ]
@@ -92,7 +92,16 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     _refuse_strangers(joined)
     first = joined[0].version
     ids, folds, labels = trained.read_folds(first.folder / trained.FOLDS)
-    y = np.array([first.classes.index(label) for label in labels], dtype=np.int64)
+    number = {label: code for code, label in enumerate(first.classes)}
+    unknown = sorted(set(labels) - set(number))
+    if unknown:
+        raise UserError(
+            "folds.csv has labels that its version does not know",
+            file=first.folder,
+            found=unknown[:5],
+            remedy="bring it back from git",
+        )
+    y = np.array([number[label] for label in labels], dtype=np.int64)
     families, oof, origin = _families(joined, ids, labels)
     metric = metrics.get(config.competition.metric)
     found = ordering.order(families, oof, y, folds, metric, equal=config.inference.blend == "mean")

@@ -184,8 +184,8 @@ class _Attempt:
             for stream in (self._process.stdout, self._process.stderr):
                 if stream is not None and not self._reading():
                     stream.close()
-            for name in sandbox.drop_links(self._working):
-                self._journal.add("stderr", f"[kkb] {name} is a link that leads out of /kaggle/working: it is not kept\n")
+            for name, what in sandbox.drop_links(self._working).items():
+                self._journal.add("stderr", f"[kkb] {name} is {what}: it is not kept\n")
             self._journal.close()
             if self._notebook is not None:
                 text = json.dumps(self._notebook, indent=1, ensure_ascii=False) + "\n"

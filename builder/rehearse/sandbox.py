@@ -153,16 +153,46 @@ def _checked(variables: Mapping[str, str]) -> dict[str, str]:
     return dict(variables)
 
 
-def drop_links(working: Path) -> list[str]:
-    """Remove links from the output that lead out of it, so that nobody at home follows them. Returns their names."""
-    top, dropped = working.resolve(), []
+def drop_links(working: Path) -> dict[str, str]:
+    """Leave only files and folders in the output, and links between them, none of them set-user-id: they lie at home now.
+
+    Returns what each removed entry was, by its name.
+    """
+    if not os.path.lexists(working):
+        return {}
+    # Without isolation a notebook can put a link in its folder's place: what that leads to is not ours to tidy.
+    if working.is_symlink() or not working.is_dir():
+        working.unlink()
+        return {".": "no folder any more"}
+    _restrict(working)
+    top, dropped = working.resolve(), {}
     for folder, names, files in os.walk(working):
         for name in (*names, *files):
             path = Path(folder, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(top):
+            reason = _unwanted(path, top)
+            if reason:
                 path.unlink()
-                dropped.append(str(path.relative_to(working)))
-    return sorted(dropped)
+                dropped[str(path.relative_to(working))] = reason
+            elif not path.is_symlink():
+                _restrict(path)  # before the walk enters it
+    return dict(sorted(dropped.items()))
+
+
+def _unwanted(path: Path, top: Path) -> str:
+    """Why an entry of the output cannot stay; empty when it can."""
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top):
+        return "a link that leads out of /kaggle/working"
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
+    return "" if path.is_file() or path.is_dir() else "neither a file nor a folder"
+
+
+def _restrict(path: Path) -> None:
+    """Take away set-user-id, set-group-id and sticky bits; a folder can be entered by its owner afterwards."""
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    wanted = mode & 0o777 | (0o700 if path.is_dir() else 0)
+    if mode != wanted:
+        path.chmod(wanted)
 
 
 def remove(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from builder import scoring
 from builder.config import Config
+from builder.errors import UserError
 from builder.machines import Machine
 from builder.progress import Report, silent
 from builder.rehearse import engine, hidden
@@ -23,7 +24,7 @@ from builder.rehearse.session import COMPLETE, Outcome, Session
 from builder.workspace import read_json, write_json
 
 SCORED = "Scored"
-RECORD = "rehearsal.json"
+RECORD, KEY = "rehearsal.json", "key.json"
 ROWS = 400
 # Ratio of real to forecast run time that 99 of 100 runs stayed under: split-conformal on recorded runs.
 SPREAD = 1.57
@@ -180,6 +181,14 @@ def _verdict(
 def _write(stage: Stage, rehearsal: Rehearsal) -> Rehearsal:
     write_json(stage.folder / RECORD, rehearsal.record())
     return rehearsal
+
+
+def known(folder: Path, key: str) -> Rehearsal | None:
+    """The rehearsal in `folder` when it was made of `key` and can be read."""
+    try:
+        return load(folder) if json.loads((folder / KEY).read_text("utf-8")) == key else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        return None
 
 
 def load(folder: Path) -> Rehearsal:

@@ -63,12 +63,26 @@ def render(plan: Plan, datasets: Sequence[Dataset], folder: Path, owner: str, co
     """Render the kernel in `folder` for `owner`. Raises UserError when its name can't be a slug on Kaggle."""
     slug = folder.name
     _refuse_slug(slug, [dataset.slug for dataset in datasets])
-    hooks = folder / HOOKS
-    source = hooks.read_text("utf-8") if hooks.is_file() else ""
+    source = _hooks(folder / HOOKS)
     carried = [dataset.carried(owner) for dataset in datasets]
-    unsigned = _notebook(plan, carried, source, UNSIGNED)
-    digest = sha256_bytes(unsigned.encode())
-    return Rendered(_notebook(plan, carried, source, digest), _metadata(slug, datasets, owner, competition), digest)
+    metadata = _metadata(slug, datasets, owner, competition)
+    # The metadata are signed too: another machine or source is another version, although the notebook says the same.
+    digest = sha256_bytes((_notebook(plan, carried, source, UNSIGNED) + metadata).encode())
+    return Rendered(_notebook(plan, carried, source, digest), metadata, digest)
+
+
+def _hooks(path: Path) -> str:
+    """The source of hooks.py; empty when there is none. Raises UserError when it is not Python."""
+    import ast
+
+    if not path.exists():
+        return ""
+    try:
+        source = path.read_text("utf-8")
+        ast.parse(source)
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise UserError("hooks.py is not readable Python", file=path, found=error, remedy="mend it, or remove it") from None
+    return source
 
 
 def _notebook(plan: Plan, carried: list[dict[str, Any]], hooks: str, digest: str) -> str:
@@ -162,7 +176,7 @@ def _refuse_slug(slug: str, datasets: list[str]) -> None:
 
 
 def _says(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text("utf-8") == text
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def digest_in(folder: Path) -> str:

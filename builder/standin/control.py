@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from builder import workspace
-from builder.errors import UserError, did_you_mean
+from builder.errors import UserError, nearest
 from builder.standin import enrol, faults, process
-from builder.standin.home import Home, Settings, new_record, read_record, read_settings, write_record, write_settings
+from builder.standin.home import (
+    Home,
+    Settings,
+    make_private,
+    new_record,
+    read_record,
+    read_settings,
+    write_record,
+    write_settings,
+)
 from builder.standin.process import Running
 from builder.standin.store import Store
 
@@ -33,7 +42,7 @@ def up(home: Path, port: int | None = None) -> Running:
         WaitError: It does not answer in time.
     """
     place = Home(home.resolve())
-    place.root.mkdir(parents=True, exist_ok=True)
+    make_private(place)
     read_settings(place)  # a mistake in these two is the user's to mend, before anything starts
     Store(place.database)
     with process.locked(place):
@@ -177,8 +186,12 @@ def set_fault(home: Path, target: str, kind: str, *, times: int = 1, skip: int =
 
     known = [*targets(), *faults.FATES]
     if target not in known:
+        match = nearest(target, known)
         raise UserError(
-            f"nothing is called '{target}'", expected="a method of the API or a thing", remedy=did_you_mean(target, known)
+            f"nothing is called '{target}'",
+            expected="a method of the API (such as SaveKernel), upload, download, logs, * for all of these, or what is to end"
+            f" badly: {', '.join(faults.FATES)}",
+            remedy=f"did you mean '{match}'?" if match else "kkb standin fault --help",
         )
     return faults.add(Store(Home(home.resolve()).database), target, kind, times=times, skip=skip, **options)
 

@@ -7,7 +7,9 @@ listed or downloaded.
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -22,6 +24,10 @@ from builder.standin.home import Home, files_below
 from builder.standin.store import Store
 
 KINDS = ("notebook", "csv", "any")
+SLUG = re.compile(r"-*[a-z0-9][a-z0-9-]*")
+LEFT_OUT = (".*", "__MACOSX")  # names in a folder that are no data
+# A name in a zip that begins at a root or climbs out, in either system's spelling.
+ELSEWHERE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 SAMPLE, TEST, SOLUTION = "sample_submission.csv", "test.csv", "solution.csv"
 
 
@@ -43,8 +49,8 @@ class Competition:
 
     def check(self) -> None:
         """Raises UserError on a value that cannot be."""
-        if not self.slug or self.slug != self.slug.lower() or not self.slug.replace("-", "").isalnum():
-            raise UserError("wrong competition name", found=repr(self.slug), expected="lower-case letters, digits and dashes")
+        if not SLUG.fullmatch(self.slug):
+            raise UserError("wrong competition name", found=repr(self.slug), expected="letters a to z, digits and dashes")
         metrics.get(self.metric)
         machines.load(self.machine)
         if self.limit_s <= 0 or self.daily <= 0:
@@ -104,6 +110,7 @@ def _digest(source: Path) -> str:
     if source.is_file():
         return workspace.sha256_file(source)
     if source.is_dir():
+        _check_links(source)
         return workspace.digest_of({path.as_posix(): workspace.sha256_file(source / path) for path in files_below(source)})
     raise UserError("there is no such file or folder", file=source, expected="a .zip or a folder with the competition's files")
 
@@ -133,11 +140,12 @@ def _take(source: Path, target: Path, marker: str) -> None:
     """Copy a folder, or unpack a zip; a single folder that wraps everything is left out."""
     target.mkdir(parents=True)
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__MACOSX"))
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
     else:
         try:
             with zipfile.ZipFile(source) as archive:
-                archive.extractall(target)  # zipfile keeps members inside the folder
+                _check_entries(source, archive.namelist())
+                archive.extractall(target)
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
             raise UserError(
                 "cannot be unpacked", file=source, found=error, expected="a .zip of the competition's files"
@@ -146,6 +154,32 @@ def _take(source: Path, target: Path, marker: str) -> None:
     if len(entries) == 1 and entries[0].is_dir() and (entries[0] / marker).is_file():
         for path in list(entries[0].iterdir()):
             path.rename(target / path.name)
+
+
+def _check_links(source: Path) -> None:
+    """Raises UserError when a link among what would be copied leads out of the folder: it could lead to anything at home."""
+    top = Path(os.path.realpath(source))
+    folders, seen = [top], {top}
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
+            if any(fnmatch.fnmatch(path.name, pattern) for pattern in LEFT_OUT):
+                continue
+            end = Path(os.path.realpath(path))
+            if path.is_symlink() and (not end.is_relative_to(top) or not end.exists()):
+                what = "a link leads out of the folder" if not end.is_relative_to(top) else "a link leads nowhere"
+                found = f"{path.relative_to(top)} -> {path.readlink()}"
+                raise UserError(what, file=source, found=found, remedy="put the file itself in its place")
+            if end.is_dir() and end not in seen:  # copying follows links to folders inside, so this does too
+                seen.add(end)
+                folders.append(end)
+
+
+def _check_entries(source: Path, names: list[str]) -> None:
+    """Raises UserError when an entry of a zip would lie outside of the folder that the zip is unpacked into."""
+    for name in names:
+        if ELSEWHERE.match(name):
+            expected = "names below the zip's own top, without .."
+            raise UserError("an entry of the zip leads out of it", file=source, found=name, expected=expected)
 
 
 def _names(folder: Path) -> str:

@@ -180,6 +180,17 @@ class Record:
         return f"http://127.0.0.1:{self.port}"
 
 
+def make_private(home: Home) -> None:
+    """Make the folder, closed to other users: below it lie solutions, private scores and credentials."""
+    try:
+        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.root.chmod(0o700)  # one of an earlier version, or made by another function
+    except OSError as error:
+        raise UserError(
+            "the stand-in's folder cannot be made private", file=home.root, found=error, expected="a folder that you own"
+        ) from None
+
+
 def new_record() -> Record:
     """A record with fresh credentials for a server that was never started."""
     key, token, secret = secrets.token_hex(16), f"standin_{secrets.token_hex(24)}", secrets.token_hex(32)

@@ -1,6 +1,6 @@
 """The stand-in for people: one page with everything it holds, one for each kernel version's log.
 
-Reads only; shows no credential, no solution and nothing of a rerun but what the API shows.
+Reads only, for anybody on this machine: no credential, no solution, no private score, nothing of a rerun but what the API shows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from builder.standin.wire import Call, Service
 
 HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Cache-Control": "no-store"}
 SHOWN = 50
+# Of a submission only this reaches the templates: who asks has shown no credential. The API tells its owner the rest.
+OPENLY = "ref, kernel, version, file_name, description, status, error, public, created"
 SECTIONS = {"datasets": "datasets", "models": "models", "competitions": "competitions", "submissions": "competitions"}
 
 
@@ -97,12 +99,12 @@ class Pages:
         return [{**dict(row), "created": _clock(row["created"]), "took": _took(row)} for row in rows]
 
     def _contest(self, row: sqlite3.Row) -> dict[str, Any]:
-        sql = "SELECT * FROM submissions WHERE competition = ? ORDER BY ref DESC LIMIT ?"
+        sql = f"SELECT {OPENLY} FROM submissions WHERE competition = ? ORDER BY ref DESC LIMIT ?"  # noqa: S608 - our own names
         entries = [
             {**dict(entry), "created": _clock(entry["created"])} for entry in self._call.store.all(sql, row["slug"], SHOWN)
         ]
         best = competitions.best_submission(self._call, row)
-        return {**dict(row), "submissions": entries, "best": None if best is None else dict(best)}
+        return {**dict(row), "submissions": entries, "best": None if best is None else {"public": best["public"]}}
 
     def _datasets(self) -> list[dict[str, Any]]:
         found = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import RemoteError, UserError, WaitError
-from builder.standin.home import Home, Record, read_record
+from builder.standin.home import Home, Record, make_private, read_record
 
 START_S = 60.0
 STOP_S = 20.0
@@ -37,8 +37,11 @@ class Running:
 
 @contextlib.contextmanager
 def locked(place: Home, name: str = "lock", wait_s: float = START_S + STOP_S) -> Iterator[None]:
-    """One process at a time behind the lock of that name; it goes with its process. Raises WaitError when it stays taken."""
-    place.root.mkdir(parents=True, exist_ok=True)
+    """One process at a time behind the lock of that name; it goes with its process. Raises WaitError when it stays taken.
+
+    Every caller works on what is private, so the folder is made so here.
+    """
+    make_private(place)
     with (place.root / name).open("w") as stream:
         deadline = time.monotonic() + wait_s
         while True:

@@ -29,7 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from builder.errors import KkbError
-from builder.standin import faults, kernels, page, process, storage, strike, uploads, wire
+from builder.standin import account, faults, kernels, page, process, storage, strike, uploads, wire
 from builder.standin.home import Home, new_record, read_record, write_record
 from builder.standin.runner import Runner
 from builder.standin.services import SERVICES
@@ -71,8 +71,11 @@ class Site:
     def _call(self, request: Request) -> Call:
         return Call(self._service, wire.base_of(request))
 
+    def _authorized(self, request: Request) -> bool:
+        return wire.username(self._service.record, request.headers.get("authorization")) is not None
+
     def _authorize(self, request: Request) -> None:
-        if wire.username(self._service.record, request.headers.get("authorization")) is None:
+        if not self._authorized(request):
             raise ApiError(401, "Unauthenticated")
 
     async def rpc(self, request: Request) -> Response:
@@ -83,15 +86,21 @@ class Site:
         if method not in SERVICES.get(service, {}):
             raise ApiError(404, f"The stand-in does not have {service}/{method}")
         kind, handler = SERVICES[service][method]
+        known = self._authorized(request)
+        request = wire.bounded(request, wire.MAX_BODY if known else wire.MAX_OPEN_BODY)
         message = await wire.read_message(request, kind)
 
         async def work(_: Request) -> Response:
             return wire.reply(await run_in_threadpool(handler, self._call(request), message))
 
-        return await self._answer(method, request, work)
+        # Faults are for whom they were asked for: a stranger's request does not use them up.
+        if known or account.introspect(self._call(request), message).active:
+            return await self._answer(method, request, work)
+        return await work(request)
 
     async def upload(self, request: Request) -> Response:
         """The bytes of a blob."""
+        await run_in_threadpool(self._uploads.find, request.path_params["upload"])
         return await self._answer("upload", request, self._uploads.put)
 
     async def storage(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,16 @@ class Uploads:
         self._service = service
         self._turn: dict[str, int] = {}
 
-    async def put(self, request: Request) -> Response:
-        """Take a body, a part of one, or the question how much has arrived."""
-        blob = self._service.store.one("SELECT * FROM blobs WHERE upload = ?", request.path_params["upload"])
+    def find(self, upload: str) -> sqlite3.Row:
+        """The blob of an address, which is the only credential that a PUT has. Raises ApiError 404 when there is none."""
+        blob = self._service.store.one("SELECT * FROM blobs WHERE upload = ?", upload)
         if blob is None:
             raise ApiError(404, "The upload has expired")
+        return blob
+
+    async def put(self, request: Request) -> Response:
+        """Take a body, a part of one, or the question how much has arrived."""
+        blob = self.find(request.path_params["upload"])
         path = blob_path(self._service.home, blob["token"])
         begin = self._begin(request.headers.get("content-range"), blob["size"])
         if blob["complete"]:

@@ -20,13 +20,14 @@ from urllib.parse import urlsplit
 from kagglesdk.kaggle_object import KaggleObject
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from builder.standin.home import Home, Record, Settings, read_settings
 from builder.standin.store import Store
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-MAX_BODY = 64 << 20
+MAX_BODY = 64 << 20  # a notebook with its pictures
+MAX_OPEN_BODY = 1 << 20  # of a request without credentials
 
 
 class ApiError(Exception):
@@ -143,10 +144,27 @@ def reply(answer: Any) -> Response:
     return Response(json.dumps(body), media_type="application/json")
 
 
+def bounded(request: Request, limit: int) -> Request:
+    """The same request. ApiError 413 when its body is announced larger than `limit` bytes, or turns out so while it is read."""
+    too_large = ApiError(413, f"The request is larger than {limit} bytes")
+    taken = 0
+
+    async def receive() -> Message:
+        nonlocal taken
+        message = await request.receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise too_large
+        return message
+
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_large
+
+    return Request(request.scope, receive)
+
+
 async def read_message(request: Request, kind: type[KaggleObject]) -> Any:
-    """The request message. Raises ApiError 400 or 413 when the body is not one."""
-    if int(request.headers.get("content-length") or 0) > MAX_BODY:
-        raise ApiError(413, f"The request is larger than {MAX_BODY} bytes")
+    """The request message. Raises ApiError 400 when the body is not one."""
     body = await request.body()
     try:
         raw = json.loads(body) if body else {}

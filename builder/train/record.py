@@ -141,7 +141,12 @@ def read_folds(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[st
     """Ids, folds int64 (rows,) and target labels in a folds.csv."""
     import numpy as np
 
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    folds = np.array([int(row["fold"]) for row in rows], dtype=np.int64)
-    return tuple(row["id"] for row in rows), folds, tuple(row["target"] for row in rows)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        folds = np.array([int(row["fold"]) for row in rows], dtype=np.int64)
+        return tuple(row["id"] for row in rows), folds, tuple(row["target"] for row in rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "not a table of folds", file=path, found=error, expected="id, fold, target", remedy="bring it back from git"
+        ) from None

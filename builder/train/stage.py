@@ -23,7 +23,7 @@ from builder.runtime import views
 from builder.runtime.contract import Input
 from builder.train import fit, folds, record
 from builder.train.record import Checkpoint, TrainedModel, Version
-from builder.workspace import Workspace, digest_of, read_json, replacing, sha256_file, write_json, write_text
+from builder.workspace import Workspace, digest_of, locked, read_json, replacing, sha256_file, write_json, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,18 +52,21 @@ class Job:
         return len(self.config.model) * self.config.cv.folds * self.config.train.epochs
 
 
-def digest(config: Config, root: Path) -> str:
-    """Names what a training would be made from: the sections that matter to it, the training table and the image files."""
-    rows = competition.train_rows(config, root)
-    return _digest(config, root, rows)
+def digest(config: Config, workspace: Workspace) -> str:
+    """Names what a training would be made from: the keys that matter to it, the training table and the images.
+
+    Equal inputs have equal digests on every machine, so a version that was trained elsewhere counts.
+    """
+    root = config.data_root(workspace.root)
+    return _digest(config, root, competition.train_rows(config, root), workspace.cache)
 
 
-def _digest(config: Config, root: Path, rows: competition.Rows) -> str:
-    sections = {key: getattr(config, key).model_dump(mode="json") for key in ("data", "cv", "train")}
-    sections["data"].pop("root")
+def _digest(config: Config, root: Path, rows: competition.Rows, cache: Path) -> str:
+    sections = {key: getattr(config, key).model_dump(mode="json") for key in ("cv", "train")}
+    sections["data"] = config.data.model_dump(mode="json", include={"task", "train", "id", "target", "image"})
     sections["model"] = [model.model_dump(mode="json") for model in config.model]
     table = sha256_file(root / config.data.train)
-    return digest_of([record.SCHEMA, sections, config.competition.metric, table, images.fingerprint(rows.paths, root)])
+    return digest_of([record.SCHEMA, sections, config.competition.metric, table, images.fingerprint(rows.paths, root, cache)])
 
 
 def current(workspace: Workspace, name: str, digest: str) -> Version | None:
@@ -90,24 +93,32 @@ def train(
         raise UserError("no such fold", found=fold, expected=f"0 to {config.cv.folds - 1}", remedy="choose one of them")
     root = config.data_root(workspace.root)
     rows = competition.train_rows(config, root)
-    key = _digest(config, root, rows)
-    done = current(workspace, name, key)
-    if done:
-        return done, False
-    folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
-    assignment = folds.assign(rows.codes, config.cv)
-    labels = [rows.classes[code] for code in rows.codes]
-    write_text(folder / record.FOLDS, folds.to_csv(rows.ids, assignment, labels))
-    job = Job(config, rows, assignment, root, folder, workspace.cache, report)
+    key = _digest(config, root, rows, workspace.cache)
+    with locked(workspace.private / "locks" / f"train-{name}"):
+        done = current(workspace, name, key)
+        if done:
+            return done, False
+        # Whatever can be wrong with the input shows before a version's folder exists.
+        assignment = folds.assign(rows.codes, config.cv)
+        for model in config.model:
+            _module(model, len(rows.classes), pretrained=False)
+            images.decoded(rows.paths, shape_of(model)[0], root=root, cache=workspace.cache, report=report)
+        folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
+        job = Job(config, rows, assignment, root, folder, workspace.cache, report)
+        return _trained_version(job, name, key, fold), True
+
+
+def _trained_version(job: Job, name: str, key: str, fold: int | None) -> Version | None:
+    """Train what is missing; the version when all folds are there."""
+    labels = [job.rows.classes[code] for code in job.rows.codes]
+    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, job.folds, labels))
     started = time.perf_counter()
-    chosen = range(config.cv.folds) if fold is None else [fold]
-    devices = {_train_fold(job, position, model, number) for position, model in enumerate(config.model) for number in chosen}
-    if fold is not None and any(
-        not _fold_file(folder, m.name, k).is_file() for m in config.model for k in range(config.cv.folds)
-    ):
-        return None, True
-    version = _finish(job, name, key, time.perf_counter() - started, ", ".join(sorted(devices)))
-    return version, True
+    every = range(job.config.cv.folds)
+    chosen = every if fold is None else [fold]
+    devices = {_train_fold(job, position, model, number) for position, model in enumerate(job.config.model) for number in chosen}
+    if any(not _fold_file(job.folder, model.name, number).is_file() for model in job.config.model for number in every):
+        return None
+    return _finish(job, name, key, time.perf_counter() - started, ", ".join(sorted(devices)))
 
 
 def _folder(weights: Path, key: str, *, resume: bool) -> Path:
@@ -211,7 +222,7 @@ def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Versi
         packages={package: package_version(package) for package in PACKAGES},
     )
     version.write()
-    (job.folder / STARTED).unlink()
+    (job.folder / STARTED).unlink(missing_ok=True)
     return version
 
 

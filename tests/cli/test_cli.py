@@ -388,3 +388,19 @@ def test_the_script_that_is_installed_is_the_same_program(workspace):
         [script, "machine", "list", "--json"], cwd=workspace.root, capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(ran.stdout)["machines"]
+
+
+def test_an_interrupted_training_says_how_to_go_on_as_json_too(capsys, workspace, monkeypatch):
+    import json
+
+    from builder import pipeline
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    records.kernel(workspace, workspace.root / "nowhere")
+    monkeypatch.setattr(pipeline, "train", interrupt)
+    code, out, err = run(capsys, "train", "animals", "--json")
+    assert code == 130
+    assert json.loads(out)["exit_code"] == 130
+    assert "kkb train animals --json --resume" in err

@@ -38,10 +38,11 @@ def test_runs_are_read_back_newest_first(path):
     ]
 
 
-def test_a_push_that_is_told_twice_is_there_once_as_it_was_first(path):
+def test_a_push_that_is_told_twice_is_there_once_as_the_server_has_it_now(path):
     with Ledger(path) as ledger:
-        ledger.add_push(SERVER, KERNEL, 1, "aaa", ["w-1"], 0.97)
-        ledger.add_push(SERVER, KERNEL, 1, "bbb", [], None)
+        ledger.add_push(SERVER, KERNEL, 1, "old", [], None)
+        ledger.add_push(SERVER, KERNEL, 1, "aaa", ["w-1"], 0.97)  # a server that was made anew counts from 1 again
+        ledger.add_push(SERVER, KERNEL, 1, "aaa", [], None)
         ledger.add_push(SERVER, KERNEL, 2, "ccc", ["w-1"], None)
         ledger.add_push("kaggle.com", KERNEL, 1, "ddd", [], None)
         rows = ledger.pushes(SERVER, KERNEL)
@@ -149,3 +150,12 @@ def test_two_commands_at_once_lose_nothing(path):
     assert [worker.exitcode for worker in workers] == [0, 0]
     with Ledger(path) as ledger:
         assert len(ledger.pushes(SERVER, KERNEL)) == 40
+
+
+def test_a_submission_of_another_notebook_takes_the_place_of_one_on_a_server_that_is_gone(path):
+    with Ledger(path) as ledger:
+        ledger.add_submission(SERVER, "digits", 1, KERNEL, 1, "old", 0.9)
+        ledger.set_score(SERVER, "digits", 1, "COMPLETE", public=0.9, private=None, error="")
+        ledger.add_submission(SERVER, "digits", 1, KERNEL, 1, "new", 0.8)
+        (row,) = ledger.submissions(SERVER, "digits")
+    assert (row["digest"], row["status"], row["public"], row["cv"]) == ("new", "PENDING", None, 0.8)

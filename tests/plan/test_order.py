@@ -151,3 +151,12 @@ def test_a_metric_that_fails_on_some_resamples_still_has_an_interval():
     p = np.random.default_rng(0).dirichlet(np.ones(2), len(y))
     low, high = ordering.interval(y, p, metrics.get("auc"))
     assert 0 <= low <= high <= 1
+
+
+def test_a_cheap_family_that_is_worth_nothing_does_not_end_the_search():
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 3, 600)
+    good, other = predictions(y, 3, skill=1.5, seed=1), predictions(y, 3, skill=1.5, seed=2)
+    useless = 0.999 * good + 0.001 * other  # helps a little, and costs next to nothing
+    found = ordered(np.stack([good, other, useless]).astype(np.float32), y, seconds=[1e-3, 0.2, 0.0])
+    assert {0, 1} <= {step.family for step in found.steps} or {1, 2} <= {step.family for step in found.steps}

@@ -195,6 +195,25 @@ def test_links_out_of_the_output_are_not_kept(make: Make) -> None:
     assert "submission.csv is a link" in printed(session.folder, "stderr")
 
 
+SPECIAL = """
+import os
+open('suid', 'w').write('x')
+os.chmod('suid', 0o6777)
+os.mkfifo('fifo')
+os.symlink('missing', 'dangling')
+"""
+
+
+def test_nothing_special_is_left_in_the_output(make: Make) -> None:
+    session = make(SPECIAL)
+    assert engine.run(session).status == COMPLETE
+    [kept] = (session.folder / "working").iterdir()
+    assert (kept.name, oct(kept.stat().st_mode)) == ("suid", "0o100777")
+    words = printed(session.folder, "stderr")
+    assert "fifo is neither a file nor a folder: it is not kept" in words
+    assert "dangling is a link that leads nowhere: it is not kept" in words
+
+
 STAYS = """
 import os, subprocess, sys
 code = "import time; time.sleep(600)  # " + os.environ["MARKER"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -52,8 +55,43 @@ def test_links_within_the_output_stay(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path.parent)
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "out").symlink_to("../../elsewhere")
-    assert sandbox.drop_links(tmp_path) == ["deep/out", "out"]
+    assert list(sandbox.drop_links(tmp_path)) == ["deep/out", "out"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "deep", "inside"]
+
+
+def test_only_plain_files_folders_and_links_between_them_stay(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir()
+    for name in ("a", "locked/b"):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(0o6751)
+    os.mkfifo(tmp_path / "locked" / "fifo")
+    (tmp_path / "to-fifo").symlink_to("locked/fifo")
+    (tmp_path / "nowhere").symlink_to("missing")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").symlink_to("locked")
+    (tmp_path / "locked").chmod(0o7000)
+    tmp_path.chmod(0o7777)
+    with socket.socket(socket.AF_UNIX) as plug:
+        plug.bind(str(tmp_path / "s"))
+        dropped = sandbox.drop_links(tmp_path)
+    assert list(dropped) == ["circle", "locked/fifo", "nowhere", "s", "to-fifo"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "folder", "locked", "locked/b"]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, *tmp_path.rglob("*"))}
+    assert modes == {tmp_path.name: 0o777, "a": 0o751, "b": 0o751, "folder": 0o700, "locked": 0o700}
+
+
+def test_a_link_in_the_outputs_place_goes_and_what_it_leads_to_is_untouched(tmp_path: Path) -> None:
+    elsewhere, working = tmp_path / "elsewhere", tmp_path / "working"
+    elsewhere.mkdir()
+    (elsewhere / "out").symlink_to("/etc")
+    (elsewhere / "suid").touch()
+    (elsewhere / "suid").chmod(0o4755)
+    working.symlink_to(elsewhere)
+    assert sandbox.drop_links(working) == {".": "no folder any more"}
+    assert not working.is_symlink()
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["out", "suid"]
+    assert stat.S_IMODE((elsewhere / "suid").stat().st_mode) == 0o4755
+    assert sandbox.drop_links(working) == {}
 
 
 @pytest.mark.parametrize("rerun", [True, False])

@@ -1,6 +1,9 @@
 """A competition is taken whole or not at all, and its solution stays out of both mounts."""
 
 import shutil
+import stat
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +19,8 @@ def parts(tmp_path):
 
 
 def add(tmp_path, parts, **changes):
-    values = {"data": parts[0], "hidden": parts[1], "metric": "accuracy", **changes}
-    return control.add_competition(tmp_path / "home", "tiny-comp", **values)
+    values = {"slug": "tiny-comp", "data": parts[0], "hidden": parts[1], "metric": "accuracy", **changes}
+    return control.add_competition(tmp_path / "home", **values)
 
 
 def names(folder):
@@ -51,8 +54,6 @@ def test_zips_are_taken_like_folders(tmp_path, parts, wrapped):
 
 
 def archives_as_paths(archives):
-    from pathlib import Path
-
     return tuple(Path(name) for name in archives)
 
 
@@ -64,6 +65,61 @@ def test_adding_the_same_again_changes_nothing_and_other_data_replaces_it(tmp_pa
     again = add(tmp_path, parts, daily=7)
     assert (again["changed"], again["rows"]) == (True, 20)
     assert len(control.status(tmp_path / "home")["competitions"]) == 1
+
+
+def test_an_existing_folder_is_closed_to_other_users(tmp_path, parts):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o755)
+    add(tmp_path, parts)
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("name", ["secret.txt", "deep/secret.txt", "secrets", "linked/secret.txt", ".cache/deep/secret.txt"])
+def test_a_link_out_of_the_folder_is_refused_by_name(tmp_path, parts, name):
+    (tmp_path / "secret.txt").write_text("secret")
+    link = parts[0] / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path if name == "secrets" else tmp_path / "secret.txt")
+    if name.startswith(".cache"):
+        (parts[0] / "through").symlink_to(".cache/deep")  # a name that is left out, reached by another
+    with pytest.raises(UserError, match="a link leads out of the folder") as caught:
+        add(tmp_path, parts)
+    assert caught.value.found == f"{name} -> {link.readlink()}"
+    assert list((tmp_path / "home" / "competitions").glob("*")) == []
+
+
+def test_a_link_that_leads_nowhere_is_refused_by_name(tmp_path, parts):
+    (parts[1] / "dangling").symlink_to("missing")
+    with pytest.raises(UserError, match=r"nowhere\n.*dangling -> missing"):
+        add(tmp_path, parts)
+
+
+def test_links_within_the_folder_are_followed_and_what_is_left_out_may_lead_anywhere(tmp_path, parts):
+    (parts[0] / ".blobs").mkdir()
+    (parts[0] / ".blobs/1").write_text("one")
+    (parts[0] / "one.txt").symlink_to(".blobs/1")
+    (parts[0] / ".elsewhere").symlink_to("/etc")
+    add(tmp_path, parts)
+    copied = Home((tmp_path / "home").resolve()).visible("tiny-comp")
+    assert (copied / "one.txt").read_text() == "one"
+    assert names(copied) == ["one.txt", "sample_submission.csv", "test.csv", "train.csv"]
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt", "a/.."])
+def test_a_zip_entry_that_leads_out_is_refused_by_name(tmp_path, parts, name):
+    zipped = Path(shutil.make_archive(str(tmp_path / "data"), "zip", parts[0]))
+    with zipfile.ZipFile(zipped, "a") as archive:
+        archive.writestr(name, "evil")
+    with pytest.raises(UserError, match="leads out") as caught:
+        add(tmp_path, (zipped, parts[1]))
+    assert caught.value.found == name
+    assert list((tmp_path / "home" / "competitions").glob("*")) == []
+
+
+def test_a_zip_entry_with_dots_in_its_name_is_a_name(tmp_path, parts):
+    (parts[0] / "a..b").mkdir()
+    (parts[0] / "a..b/..c").write_text("c")
+    assert add(tmp_path, (Path(shutil.make_archive(str(tmp_path / "data"), "zip", parts[0])), parts[1]))["train_files"] == 4
 
 
 def without(name):
@@ -115,6 +171,11 @@ def test_what_does_not_fit_is_refused_by_name_and_leaves_nothing(tmp_path, parts
         ({"kind": "notebok"}, "notebook"),
         ({"submission_file": "out/submission.csv"}, "submission file"),
         ({"data": "nowhere.zip"}, "nowhere.zip"),
+        ({"slug": "ünï"}, "ünï"),
+        ({"slug": "tiny_comp"}, "tiny_comp"),
+        ({"slug": "tiny-comp\n"}, "a to z"),
+        ({"slug": "../tiny"}, "../tiny"),
+        ({"slug": "-"}, "a to z"),
     ],
 )
 def test_wrong_values_are_refused_by_name(tmp_path, parts, changes, word):

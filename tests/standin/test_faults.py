@@ -51,6 +51,22 @@ def test_a_star_strikes_whatever_comes(faulty):
     assert [faulty.raw(*LIST).status_code, faulty.raw(KERNELS, "ListKernels", {}).status_code] == [500, 500]
 
 
+def test_requests_without_a_credential_use_no_fault_up(faulty):
+    url = faulty.call("blobs.BlobApiService", "StartBlobUpload", type="DATASET", name="w.bin", contentLength=1)["createUrl"]
+    control.set_fault(faulty.home, "*", "500")
+    assert requests.put(f"{url}x", data=b"1", timeout=10, proxies=NO_PROXIES).status_code == 404
+    storage = url.replace("/upload/", "/storage/none/")
+    assert requests.get(f"{storage}/x", timeout=10, proxies=NO_PROXIES).status_code == 403
+    assert faulty.raw(*LIST, auth=("local", "wrong")).status_code == 401
+    token = "security.OAuthService", "IntrospectToken"
+    assert faulty.raw(*token, {"token": "nobody's"}, auth=lambda request: request).status_code == 200
+    assert len(control.status(faulty.home)["faults"]) == 1
+    right = {"token": faulty.environment()["KAGGLE_API_TOKEN"]}
+    assert faulty.raw(*token, right, auth=lambda request: request).status_code == 500
+    control.set_fault(faulty.home, "upload", "500")
+    assert [requests.put(url, data=b"1", timeout=10, proxies=NO_PROXIES).status_code for _ in range(2)] == [500, 200]
+
+
 @pytest.mark.parametrize(("kind", "exists"), [("drop-before", False), ("drop-after", True)])
 def test_a_dropped_connection_tells_nothing_about_the_work(faulty, kind, exists):
     token = faulty.upload("a.txt", b"1")
@@ -152,6 +168,15 @@ def test_a_fault_that_cannot_be_is_refused(faulty, target, kind, options, word):
     with pytest.raises(UserError) as caught:
         control.set_fault(faulty.home, target, kind, **options)
     assert word in str(caught.value)
+
+
+def test_a_target_like_no_other_gets_the_kinds_of_targets_not_all_of_them(faulty):
+    with pytest.raises(UserError) as caught:
+        control.set_fault(faulty.home, "zzz", "500")
+    assert caught.value.remedy == "kkb standin fault --help"
+    for word in ("SaveKernel", "upload", "download", "logs", "dataset", "kernel", "submission"):
+        assert word in caught.value.expected
+    assert max(map(len, str(caught.value).splitlines())) < 160
 
 
 def test_every_kind_has_words():

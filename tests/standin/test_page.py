@@ -8,7 +8,8 @@ import requests
 
 from builder.standin import control
 from builder.standin.home import Home, read_record
-from tests.standin.conftest import COPY_X, NO_PROXIES
+from builder.standin.store import Store
+from tests.standin.conftest import COMPETITION, COPY_X, NO_PROXIES
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -45,6 +46,20 @@ def test_everything_is_shown_and_what_people_wrote_is_only_text(shared):
         assert not any(secret in text for secret in (record.key, record.token, record.secret, "solution.csv"))
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert fetch(stand, "code/local/no-such-kernel").status_code == 403
+
+
+def test_who_has_no_credential_sees_no_private_score(shared):
+    row = (COMPETITION, "submission.csv", "m", "COMPLETE", "0.12345", "0.98765", 1.0)
+    sql = (
+        "INSERT INTO submissions (competition, file_name, description, status, public, private, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
+    Store(Home(shared.home).database).run(sql, *row)
+    page = fetch(shared).text
+    assert "0.12345" in page
+    assert "0.98765" not in page
+    assert "private" not in page.lower()
+    assert "0.98765" in [entry.get("privateScore") for entry in shared.submissions()]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import requests
 from builder.errors import RemoteError, UserError
 from builder.standin import control
 from builder.standin.home import Home, read_record
+from builder.standin.wire import MAX_BODY, MAX_OPEN_BODY
 from tests.standin.conftest import COMPETITIONS, COPY_X, DATASETS, KERNELS, NO_PROXIES
 
 OAUTH = "security.OAuthService"
@@ -73,6 +74,7 @@ def test_credentials_of_the_caller_do_not_get_through(shared, tmp_path):
 def test_secrets_are_private_and_not_printed(shared):
     record = record_of(shared)
     assert Home(shared.home).record.stat().st_mode & 0o077 == 0
+    assert Home(shared.home).root.stat().st_mode & 0o777 == 0o700
     text = repr(control.running(shared.home)) + repr(record) + str(control.status(shared.home))
     assert not any(secret in text for secret in (record.key, record.token, record.secret))
 
@@ -117,6 +119,24 @@ def test_a_body_that_is_no_message_is_a_400(shared, body):
     url = f"{record.url}/api/v1/{DATASETS}/{'CreateDataset' if b'files' in body else 'ListDatasets'}"
     reply = requests.post(url, data=body, auth=("local", record.key), timeout=10, proxies=NO_PROXIES)
     assert (reply.status_code, reply.json()["code"]) == (400, 400)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_without_a_credential_is_small_and_any_other_has_an_end(shared, chunked):
+    record = record_of(shared)
+
+    def send(service, method, size, auth):
+        pieces = (b'{"search": "', b"x" * (size - 14), b'"}')
+        body = iter(pieces) if chunked else b"".join(pieces)
+        url = f"{record.url}/api/v1/{service}/{method}"
+        return requests.post(url, data=body, auth=auth, timeout=60, proxies=NO_PROXIES).status_code
+
+    nobody, owner = (lambda request: request), ("local", record.key)
+    sizes = (MAX_OPEN_BODY, MAX_OPEN_BODY + 1)
+    assert [send(OAUTH, "IntrospectToken", size, nobody) for size in sizes] == [200, 413]
+    assert send(DATASETS, "ListDatasets", 4 * MAX_OPEN_BODY, owner) == 200
+    assert send(DATASETS, "ListDatasets", MAX_BODY + 1, owner) == 413
+    assert control.running(shared.home) is not None
 
 
 def test_a_download_address_works_without_a_key_resumes_and_cannot_be_changed(shared):
@@ -210,7 +230,9 @@ def test_up_twice_is_up_once_and_down_twice_is_down_once(stand):
     assert not control.down(stand.home)
     with pytest.raises(UserError, match="kkb standin up"):
         control.environment(stand.home)
+    stand.home.chmod(0o755)
     assert control.up(stand.home).port == first.port
+    assert stand.home.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.slow

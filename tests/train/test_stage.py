@@ -102,12 +102,13 @@ def test_training_again_changes_nothing(copied):
         ("inference", {"reserve": 0.2}, False),
         ("export", {"precision": "fp16"}, False),
         ("bundle", {"private": False}, False),
+        ("data", {"test_image": "elsewhere/{image_id}.png"}, False),
     ],
 )
 def test_a_version_is_named_by_what_it_was_made_from(trained, section, change, new):
     workspace, config, version, _ = trained
     changed = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
-    assert (stage.digest(changed, config.data_root(workspace.root)) != version.digest) == new
+    assert (stage.digest(changed, workspace) != version.digest) == new
 
 
 def test_where_the_data_lies_does_not_matter_but_what_it_says_does(trained, tmp_path):
@@ -115,13 +116,13 @@ def test_where_the_data_lies_does_not_matter_but_what_it_says_does(trained, tmp_
 
     workspace, config, version, _ = trained
     moved = tmp_path / "moved"
-    shutil.copytree(config.data_root(workspace.root), moved)
+    shutil.copytree(config.data_root(workspace.root), moved, copy_function=shutil.copyfile)  # times of change are new
     data = config.data.model_copy(update={"root": str(moved)})
     there = config.model_copy(update={"data": data})
-    assert stage.digest(there, moved) == version.digest
+    assert stage.digest(there, workspace) == version.digest
     text = (moved / "train.csv").read_text()
     (moved / "train.csv").write_text(text.replace("a000,cat", "a000,dog"))
-    assert stage.digest(there, moved) != version.digest
+    assert stage.digest(there, workspace) != version.digest
 
 
 class Stop:
