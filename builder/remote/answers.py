@@ -87,7 +87,7 @@ def error_of(call: str, failure: Mapping[str, Any]) -> KkbError:
             remedy=_later(failure.get("retry_after")),
         )
     return KkbError(
-        f"'{call}' failed inside the official client", found=message, remedy="report this, with the output of `kkb doctor`"
+        f"'{call}' failed inside the official client", found=message, remedy="report this, with the output of `pip freeze`"
     )
 
 

@@ -117,5 +117,9 @@ class Process:
         tail = scrub(self._errors.read(), self._secrets).strip().splitlines()[-1:]
         found = f"exit status {self._child.returncode}" + (f": {tail[0]}" if tail else "")
         if self._child.returncode is not None and self._child.returncode > 0:
-            return KkbError("the client process failed", found=found, remedy="run `kkb doctor`")
+            return KkbError(
+                "the client process failed",
+                found=found,
+                remedy="check the installation of the `kaggle` package, and that HOME can be written",
+            )
         return UnavailableError(f"the client process ended during '{call}'", found=found, remedy=TRY_AGAIN)

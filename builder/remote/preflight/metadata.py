@@ -205,7 +205,11 @@ def image_latest(subject: Subject) -> Iterator[Found]:
 @check("image-unpinned", NOTE, "a notebook keeps the image that it was first saved with, unless one is named")
 def image_unpinned(subject: Subject) -> Iterator[Found]:
     if subject.metadata is not None and not any(value for key, value in _image(subject.meta)):
-        yield Found("no image is named; a new kernel gets the newest one", "`kkb machine capture` records one", _file(subject))
+        yield Found(
+            "no image is named; a new kernel gets the newest one",
+            "nothing now; `kaggle kernels pull -m` tells which one a run had",
+            _file(subject),
+        )
 
 
 def _image(meta: Any) -> list[tuple[str, Any]]:

@@ -75,7 +75,7 @@ def storage(subject: Subject) -> Iterator[Found]:
     stored = _said(subject).stored
     if stored is not None and stored > 0.9 * PRIVATE_QUOTA:
         yield Found(
-            f"your datasets take {stored / 1e9:.0f} of {PRIVATE_QUOTA / 1e9:.0f} GB", "delete what no kernel uses (`kkb prune`)"
+            f"your datasets take {stored / 1e9:.0f} of {PRIVATE_QUOTA / 1e9:.0f} GB", "delete on kaggle.com what no kernel uses"
         )
 
 
