@@ -10,7 +10,7 @@ from builder.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 MODULES = (remote, stages, standin, start)  # importing them registers their commands
-SENTENCES = {"has", "digest"}  # `kkb has a bug`, `kkb digest <digits>`: no commands
+SENTENCES = {"has", "digest", "runtime"}  # `kkb has a bug`, `kkb digest <digits>`, `kkb runtime 0.1.0`: no commands
 NAMED = re.compile(r"[`\"'(]kkb ((?:standin |machine )?[a-z][a-z-]*)")
 
 
