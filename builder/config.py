@@ -295,6 +295,11 @@ def _explained(path: Path, error: ValidationError) -> ConfigError:
         return ConfigError(
             "'model' is one table", file=path, expected="a list of tables", remedy="write [[model]] instead of [model]"
         )
+    if first["type"] in ("tuple_type", "list_type"):
+        example = f'a list, such as ["{first["input"]}"]' if isinstance(first["input"], str) else "a list"
+        return ConfigError(
+            f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=example, remedy="change the value"
+        )
     message = first["msg"].removeprefix("Value error, ")
     if message.startswith("found "):
         found, _, expected = message.removeprefix("found ").partition(", expected ")

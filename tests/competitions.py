@@ -23,6 +23,9 @@ target = "label"
 image = "train_images/{{image_id}}.png"
 test_image = "test_images/{{image_id}}.png"
 
+[bundle]
+wheels = false   # no test of another thing should need a package index
+
 [cv]
 folds = {folds}
 

@@ -114,6 +114,7 @@ def pick(requirements: Sequence[str], target: Target, image: Mapping[str, str]) 
         lines = [f"{package} @ {_empty_wheel(folder, package, version).as_uri()}\n" for package, version in image.items()]
         constraints.write_text("".join(lines), "utf-8")
         options = ["--dry-run", "--ignore-installed", "--report", str(report), "--constraint", str(constraints)]
+        options += ["--target", str(folder / "nothing")]  # a dry run writes nothing; older pips ask for a target all the same
         _pip(["install", *options, *target.options(), *requirements], target, RESOLVE_S, folder, ", ".join(requirements))
         told = json.loads(report.read_text("utf-8"))
     if told["environment"]["python_version"] != target.python:

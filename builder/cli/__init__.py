@@ -54,7 +54,7 @@ def _interrupted(arguments: list[str]) -> int:
     command = " ".join(arguments)
     again = f"kkb {command}" + (" --resume" if arguments[:1] == ["train"] and "--resume" not in arguments else "")
     if arguments[:1] in (["push"], ["submit"], ["ship"]):
-        again += "; what was started on Kaggle goes on"
+        again += "; what was started on Kaggle goes on: kkb status NAME"
     if "--json" in arguments:
         print_json({"error": "Interrupted", "message": "interrupted", "remedy": again, "exit_code": INTERRUPTED})
     sys.stderr.write(f"\ninterrupted\n  to do: {again}\n")

@@ -8,6 +8,7 @@ Never: pastes a value into code: values enter as JSON inside a quoted literal.
 
 from __future__ import annotations
 
+import json
 import pprint
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ class Rendered:
             write_text(folder / name, self.notebook if name == NOTEBOOK else self.metadata)
         return stale
 
+    def _other_owner(self, folder: Path) -> str | None:
+        """A sentence when the files in `folder` belong to another user: a leftover KAGGLE_USERNAME is the usual cause."""
+        try:
+            there, wanted = (json.loads(text)["id"] for text in ((folder / METADATA).read_text("utf-8"), self.metadata))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return None if there == wanted else f"rendered for {there}, now asked for {wanted}"
+
     def check(self, folder: Path) -> None:
         """Raise GateError when the committed files are stale."""
         stale = self.differences(folder)
@@ -55,6 +64,7 @@ class Rendered:
             raise GateError(
                 f"{' and '.join(stale)} of {folder.name} no longer follow from plan.json and kernel.toml",
                 file=folder,
+                found=self._other_owner(folder),
                 remedy=f"kkb render {folder.name}, and commit the result",
             )
 
