@@ -109,7 +109,7 @@ def test_an_early_deadline_leaves_each_sample_on_one_declared_prefix(kaggle, lim
     found = prefixes(tree)
     assert max(found) >= 1
     assert min(found) < 3, "180 samples of 0.15 s by 2 workers cannot fit"
-    assert max(found) == 1 or min(found) == 1, "a sample got a second unit before another had its first"
+    assert max(found) == 1 or min(found) >= 1, "a sample got a second unit before another had its first"
     assert result.run["clock"]["left_s"] > 0
     assert result.run["dropped"]
 

@@ -111,7 +111,8 @@ def test_wheels_are_installed_only_when_their_import_is_missing(kaggle, wheel, t
     folder = tree.folder("datasets", "wheels-1")
     for name in ("absent_thing", "json"):
         pack(folder / f"{name}-1.0-py3-none-any.whl", name)
-    datasets = [*tree.with_runtime(wheel), tree.carried("wheels-py3", folder, "wheels-1")]
+    tag = f"wheels-cp{sys.version_info[0]}{sys.version_info[1]}"
+    datasets = [*tree.with_runtime(wheel), tree.carried(tag, folder, "wheels-1")]
     cells = [f"PLAN, DATASETS = {tree.plan!r}, {datasets!r}", BOOTSTRAP.read_text(), "import absent_thing, json"]
     source = "\n".join([*cells, "print(absent_thing.WHO, json.loads('1'))"])
     environment = {**os.environ, "KKB_KAGGLE": str(kaggle)}
