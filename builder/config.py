@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,14 +23,17 @@ from pydantic import (
     model_validator,
 )
 
-from builder.errors import ConfigError, did_you_mean, nearest
+from builder import config_faults
+from builder.errors import ConfigError, did_you_mean
 
 FILE = "kernel.toml"
 NAME_RULE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 View = Literal["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose"]
 Task = Literal["image-classification"]
+LIBRARIES = ("timm", "hf")
 
 
 def seconds(value: Any) -> float:
@@ -59,6 +62,16 @@ def fraction(value: Any) -> float:
     return share
 
 
+def size(value: Any) -> int:
+    """Bytes in a size: `20GB`, `500MB`, or a plain number of bytes. Raises ValueError otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kMGT])B?", str(value).strip())
+    total = int(float(match[1]) * SIZES[match[2]]) if match else 0
+    if total <= 0:
+        raise ValueError(f"found {value!r}, expected a size such as 20GB or 500MB")
+    return total
+
+
+Bytes = Annotated[int, BeforeValidator(size)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Fraction = Annotated[float, BeforeValidator(fraction)]
 
@@ -137,13 +150,26 @@ class Input(Section):
 
 
 class Model(Section):
-    """`[[model]]`: one architecture, trained once per fold."""
+    """`[[model]]`: one architecture, trained once per fold, or weights that were trained elsewhere.
+
+    Attributes:
+        backbone: `timm/<architecture>`, or `hf/<folder>` with a Hugging Face AutoModel (relative to the workspace).
+        build: Instead of it, `models.py:function` in the kernel's folder: a function that returns an nn.Module.
+        checkpoints: Weights trained elsewhere, relative to the workspace: one file, or one per fold with `{fold}` in its name.
+        folds, holdout: Which rows those weights did not see: a CSV of id and fold, or a CSV of ids that no model saw.
+        oof: Their out-of-fold predictions as they were made elsewhere, compared with ours.
+    """
 
     name: str
-    backbone: str
+    backbone: str = ""
+    build: str = ""
     pretrained: bool = True
     arguments: dict[str, Any] = Field(default_factory=dict)
     input: Input = Input()
+    checkpoints: Inside = ""
+    folds: Inside = ""
+    holdout: Inside = ""
+    oof: Inside = ""
 
     @field_validator("name")
     @classmethod
@@ -157,9 +183,29 @@ class Model(Section):
     @field_validator("backbone")
     @classmethod
     def _known_library(cls, backbone: str) -> str:
-        if not backbone.startswith("timm/") or len(backbone) == len("timm/"):
-            raise ValueError(f"found {backbone!r}, expected timm/<architecture>, such as timm/efficientnet_b0")
-        return backbone
+        library, _, rest = backbone.partition("/")
+        if backbone and (library not in LIBRARIES or not rest):
+            raise ValueError(f"found {backbone!r}, expected timm/<architecture>, such as timm/efficientnet_b0, or hf/<folder>")
+        return inside(backbone)
+
+    @field_validator("build")
+    @classmethod
+    def _names_a_function(cls, build: str) -> str:
+        if build and not re.fullmatch(r"[\w/-]+\.py:[A-Za-z_]\w*", build):
+            raise ValueError(f"found {build!r}, expected file and function, such as models.py:build_effb0")
+        return inside(build)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if bool(self.backbone) == bool(self.build):
+            both = "both backbone and build" if self.build else "neither backbone nor build"
+            raise ValueError(f'found {both}, expected one of them, such as backbone = "timm/efficientnet_b0"')
+        if self.folds and self.holdout:
+            raise ValueError("found both folds and holdout, expected one of them")
+        given = [key for key in ("folds", "holdout", "oof") if getattr(self, key)]
+        if given and not self.checkpoints:
+            raise ValueError(f"found {given[0]} without checkpoints, expected it beside weights that were trained elsewhere")
+        return self
 
 
 class Train(Section):
@@ -177,8 +223,8 @@ class Train(Section):
 class Export(Section):
     """`[export]`: the portable form and the gates it must pass."""
 
-    format: Literal["onnx"] = "onnx"
-    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    format: Literal["onnx", "torchscript"] = "onnx"
+    precision: Literal["auto", "fp32", "fp16", "int8", "int8-static"] = "auto"
     max_abs_diff: float | None = Field(default=None, gt=0)
     max_score_drop: float = Field(default=0.0005, ge=0)
 
@@ -188,6 +234,7 @@ class Inference(Section):
 
     members: tuple[str, ...] = ()
     views: tuple[View, ...] = ("identity",)
+    backend: Literal["auto", "onnxruntime", "openvino"] = "auto"
     blend: Literal["auto", "mean"] = "auto"
     reserve: Fraction = 0.05
 
@@ -210,11 +257,20 @@ class Inference(Section):
 class Bundle(Section):
     """`[bundle]`: how weights travel, and the packages that the image lacks.
 
-    `wheels = false` ships none: for a kernel whose machine has all it needs, such as the stand-in's.
+    Attributes:
+        carrier: `as` in kernel.toml, a word that Python keeps for itself.
+        collaborators: Users who may see every new dataset.
+        wheels: False ships none: for a kernel whose machine has all it needs, such as the stand-in's.
+        split: Bytes over which the folds of one model are spread over several datasets.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
+    carrier: Literal["dataset", "model"] = Field(default="dataset", alias="as")
+    collaborators: tuple[str, ...] = ()
     wheels: bool = True
     requirements: tuple[str, ...] = ()
+    split: Bytes = 20_000_000_000
     licence: str = "CC0-1.0"
     private: bool = True
 
@@ -231,11 +287,21 @@ class Config(Section):
     inference: Inference = Inference()
     bundle: Bundle = Bundle()
 
+    @property
+    def cv_given(self) -> bool:
+        """Whether kernel.toml has a `[cv]` table: for weights trained elsewhere that says how their folds were made."""
+        return "cv" in self.model_fields_set
+
     @model_validator(mode="after")
     def _different_names(self) -> Config:
         names = [model.name for model in self.model]
         if len(set(names)) != len(names):
             raise ValueError(f"found models named {names}, expected different names")
+        if len({bool(model.checkpoints) for model in self.model}) > 1:
+            raise ValueError(
+                "found models with checkpoints beside models to train, expected one kind, "
+                "because a version is trained or adopted as a whole; [inference] members joins versions"
+            )
         return self
 
     def data_root(self, workspace: Path) -> Path:
@@ -255,7 +321,7 @@ def load(folder: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise _explained(path, error) from None
+        raise config_faults.explained(path, error, Config) from None
     _check_names(path, config)
     return config
 
@@ -275,47 +341,3 @@ def _check_names(path: Path, config: Config) -> None:
                 expected=", ".join(known),
                 remedy=did_you_mean(value, known),
             )
-
-
-def _explained(path: Path, error: ValidationError) -> ConfigError:
-    """The first fault that pydantic found, in the words of our errors."""
-    # A misspelt key is also a missing one; the misspelling is what a person can mend.
-    first = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-    where = [str(part) for part in first["loc"]]
-    key = ".".join(where) or "kernel.toml"
-    if first["type"] == "extra_forbidden":
-        known = sorted(_section(where[:-1]).model_fields)
-        table = f"[{'.'.join(part for part in where[:-1] if not part.isdigit())}]" if where[:-1] else "the file"
-        match = nearest(where[-1], known)
-        remedy = f"did you mean '{match}'?" if match else "remove it"
-        return ConfigError(f"unknown key '{where[-1]}' in {table}", file=path, expected=", ".join(known), remedy=remedy)
-    if first["type"] == "missing":
-        return ConfigError(f"missing key '{key}'", file=path, expected="a value", remedy=f"add '{where[-1]}' to the table")
-    if first["type"] in ("tuple_type", "list_type") and key == "model":
-        return ConfigError(
-            "'model' is one table", file=path, expected="a list of tables", remedy="write [[model]] instead of [model]"
-        )
-    if first["type"] in ("tuple_type", "list_type"):
-        example = f'a list, such as ["{first["input"]}"]' if isinstance(first["input"], str) else "a list"
-        return ConfigError(
-            f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=example, remedy="change the value"
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    if message.startswith("found "):
-        found, _, expected = message.removeprefix("found ").partition(", expected ")
-        return ConfigError(f"wrong value of '{key}'", file=path, found=found, expected=expected, remedy="change the value")
-    return ConfigError(
-        f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value"
-    )
-
-
-def _section(where: list[str]) -> type[Section]:
-    """The class of the table at `where`, list positions left out."""
-    section: type[Section] = Config
-    for part in where:
-        if part.isdigit():
-            continue
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *get_args(annotation)]
-        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
-    return section

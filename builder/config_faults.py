@@ -1,0 +1,54 @@
+"""What pydantic found wrong with a kernel.toml, in the words of our errors: the key, what was found, what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+
+from builder.errors import ConfigError, nearest
+
+
+def explained(path: Path, error: ValidationError, model: type[BaseModel]) -> ConfigError:
+    """The first fault that pydantic found in the file `path`, which should have been a `model`."""
+    # A misspelt key is also a missing one; the misspelling is what a person can mend.
+    first = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where) or "kernel.toml"
+    if first["type"] == "extra_forbidden":
+        known = sorted(field.alias or name for name, field in _section(model, where[:-1]).model_fields.items())
+        table = f"[{'.'.join(part for part in where[:-1] if not part.isdigit())}]" if where[:-1] else "the file"
+        match = nearest(where[-1], known)
+        remedy = f"did you mean '{match}'?" if match else "remove it"
+        return ConfigError(f"unknown key '{where[-1]}' in {table}", file=path, expected=", ".join(known), remedy=remedy)
+    if first["type"] == "missing":
+        return ConfigError(f"missing key '{key}'", file=path, expected="a value", remedy=f"add '{where[-1]}' to the table")
+    if first["type"] in ("tuple_type", "list_type") and key == "model":
+        return ConfigError(
+            "'model' is one table", file=path, expected="a list of tables", remedy="write [[model]] instead of [model]"
+        )
+    if first["type"] in ("tuple_type", "list_type"):
+        example = f'a list, such as ["{first["input"]}"]' if isinstance(first["input"], str) else "a list"
+        return ConfigError(
+            f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=example, remedy="change the value"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    if message.startswith("found "):
+        found, _, expected = message.removeprefix("found ").partition(", expected ")
+        return ConfigError(f"wrong value of '{key}'", file=path, found=found, expected=expected, remedy="change the value")
+    return ConfigError(
+        f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value"
+    )
+
+
+def _section(model: type[BaseModel], where: list[str]) -> type[BaseModel]:
+    """The class of the table at `where`, list positions left out."""
+    section = model
+    for part in where:
+        if part.isdigit():
+            continue
+        annotation = next(f.annotation for n, f in section.model_fields.items() if part in (n, f.alias))
+        options = [annotation, *get_args(annotation)]
+        section = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return section
