@@ -12,6 +12,10 @@ OTHER  := $(VENV)/client-2.2.5
 # Packages of Kaggle's image, oldest and newest that notebooks still run on: the travelling runtime is tested against both.
 IMAGES := tests/images/2026-05.txt tests/images/2026-08.txt
 
+# Two tests at a time, a file's tests in one process: most of them wait for processes that they started.
+JOBS   ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo check fix test test-all test-images bench clean
 
@@ -40,11 +44,11 @@ fix: $(READY)  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 test: check  ## every law and one case of each kind
-	$(BIN)/python -m pytest -m 'not slow and not bench'
+	$(PYTEST) -m 'not slow and not bench'
 
 test-all: $(READY) $(OTHER)/.ready  ## every case that an issue names
-	KKB_OTHER_CLIENT=$(abspath $(OTHER)) $(BIN)/python -m pytest -m 'not bench'
-	PYTHONPATH=$(abspath $(OTHER)) $(BIN)/python -m pytest -m 'not bench' tests/remote
+	KKB_OTHER_CLIENT=$(abspath $(OTHER)) $(PYTEST) -m 'not bench'
+	PYTHONPATH=$(abspath $(OTHER)) $(PYTEST) -m 'not bench' tests/remote
 
 # kaggle 2.2.5 asks for a certifi that not every index has; the tests talk plain HTTP to a local server and need none of it.
 $(OTHER)/.ready: $(READY)

@@ -20,7 +20,10 @@ import builder
 PACKAGE = Path(builder.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "progress", "workspace", "config", "metrics", "machines", "competition", "models", "images", "scoring"}
+BASE = {
+    "errors", "progress", "workspace", "config", "config_faults", "metrics", "machines", "competition", "models", "checkpoints",
+    "huggingface", "images", "scoring",
+}  # fmt: skip
 STAGES = {"train", "export", "plan", "bundle", "render", "remote", "ledger", "report"}
 ROADS = {"pipeline", "demo", "scaffold"}  # they know all stages, so that stages need not know each other
 DELIVERY = {"delivery"}  # goes on where the pipeline ends
@@ -42,7 +45,10 @@ MAY_SEE = {
 TRAVELS = {"numpy", "pandas"}
 TRAVELS_IN = {
     "inputs": {"PIL", "cv2"},
-    "backends": {"onnxruntime", "torch"},
+    "backends": {"onnxruntime", "torch", "openvino"},
+    "onnx_backend": {"onnxruntime", "torch"},
+    "torchscript_backend": {"torch"},
+    "openvino_backend": {"openvino"},
     "worker": {"onnxruntime"},
     "result": {"matplotlib", "IPython"},
     "bootstrap": {"kkb_runtime"},
