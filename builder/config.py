@@ -145,6 +145,7 @@ class Input(Section):
     interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
     library: Literal["pil", "cv2"] = "pil"
     color: Literal["rgb", "bgr", "gray"] = "rgb"
+    crop_pct: float = Field(default=1.0, gt=0, le=1)  # with resize = "crop": 0.875 is timm's "resize 256, crop 224"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
 
@@ -260,6 +261,7 @@ class Bundle(Section):
     Attributes:
         carrier: `as` in kernel.toml, a word that Python keeps for itself.
         collaborators: Users who may see every new dataset.
+        taken: Slugs that other content has on Kaggle, such as an upload that went wrong: ours take the next name.
         wheels: False ships none: for a kernel whose machine has all it needs, such as the stand-in's.
         split: Bytes over which the folds of one model are spread over several datasets.
     """
@@ -271,6 +273,7 @@ class Bundle(Section):
     wheels: bool = True
     requirements: tuple[str, ...] = ()
     split: Bytes = 20_000_000_000
+    taken: tuple[str, ...] = ()
     licence: str = "CC0-1.0"
     private: bool = True
 

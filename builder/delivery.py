@@ -6,18 +6,21 @@ not made again, whatever machine did it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import machines, pipeline
+from builder.bundle.record import DATASET, MODEL
 from builder.errors import GateError, RunError, UserError
 from builder.ledger.store import Ledger
 from builder.pipeline import Kernel
-from builder.workspace import write_json
+from builder.workspace import read_json, write_json
 
 if TYPE_CHECKING:
+    from builder.bundle.changes import Change
     from builder.remote.client import Client
     from builder.remote.preflight import Finding
     from builder.remote.pushing import Pushed
@@ -25,14 +28,14 @@ if TYPE_CHECKING:
     from builder.remote.submissions import Scored
 
 SUBMISSION_WAIT_S = 12 * 3600.0
-KAGGLE = "kaggle.com"
+KAGGLE, LOCALHOST = "kaggle.com", "localhost"  # servers, as the ledger calls them
 GRACE_S = 900.0  # beyond its limit, before a run that says RUNNING is not believed
 QUEUE_S = 6 * 3600.0  # a run may wait for a machine before its own clock starts
 
 
 def server_of(client: Client) -> str:
     """What the ledger calls the server that `client` talks to."""
-    return KAGGLE if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else "localhost"
+    return KAGGLE if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else LOCALHOST
 
 
 def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> tuple[Pushed, list[dict[str, Any]]]:
@@ -42,6 +45,7 @@ def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> 
     """
     from builder.remote import datasets as remote_datasets
     from builder.remote import kernels
+    from builder.remote import models as remote_models
     from builder.render.stage import digest_in
 
     started = time.perf_counter()
@@ -49,8 +53,9 @@ def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> 
     pipeline.render(kernel, pipeline.owner_in(kernel), check=True)
     digest = digest_in(kernel.folder)
     slugs: list[dict[str, Any]] = []
-    for dataset in pipeline.datasets(kernel):
-        uploaded = remote_datasets.ensure(client, pipeline.folder_of(kernel, dataset.slug), on_progress=kernel.report)
+    for dataset in {one.slug: one for one in pipeline.datasets(kernel)}.values():  # two members may have equal content
+        ensure = {DATASET: remote_datasets.ensure, MODEL: remote_models.ensure}[dataset.carrier]
+        uploaded = ensure(client, pipeline.folder_of(kernel, dataset.slug), on_progress=kernel.report)
         slugs.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
     pushed = kernels.push(client, kernel.folder, digest=digest, again=again)
     with Ledger(kernel.workspace.ledger) as ledger:
@@ -63,6 +68,16 @@ def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> 
         record["status"] = end
     kernel.done("push", started, fresh=pushed.created, digest=digest, record=record)
     return pushed, slugs
+
+
+def changes(kernel: Kernel, handle: str, server: str) -> tuple[int | None, list[Change]]:
+    """The version of `handle` that was pushed last from here (None for none), and how the bundle differs from its datasets."""
+    from builder.bundle import changes as changing
+
+    with Ledger(kernel.workspace.ledger) as ledger:
+        last = next(iter(ledger.pushes(server, handle)), None)
+    pushed = json.loads(last["datasets"]) if last else []
+    return last["version"] if last else None, changing.diff(pipeline.datasets(kernel), pushed, kernel.workspace.datasets)
 
 
 def wait_for(kernel: Kernel, client: Client, handle: str, version: int) -> str:
@@ -138,8 +153,50 @@ def fetch_output(kernel: Kernel, client: Client) -> Path:
     if fresh:
         kernels.output(client, handle, version, into, on_progress=kernel.report)
         write_json(into / "kkb.json", {"digest": digest, "kernel": handle, "version": version})
+    keep_prices(kernel, into, real=server_of(client) == KAGGLE)
     kernel.done("output", started, fresh=fresh, digest=digest, record={"folder": str(into)})
     return into
+
+
+def keep_prices(kernel: Kernel, folder: Path, *, real: bool) -> None:
+    """Store what the commit run measured (`run.json` in `folder`) beside the exports: the next `kkb plan` counts with it.
+
+    Args:
+        real: It ran on Kaggle's machine, not on what stands in for it.
+    """
+    from builder.export import record
+    from builder.export.record import Prices, UnitPrice
+    from builder.plan.members import STANDIN
+
+    path = folder / "run.json"
+    if not path.is_file():  # a run that failed early, or a notebook that is not ours
+        return
+    machine = kernel.config.competition.machine if real else STANDIN
+    run = read_json(path, remedy=f"kkb output {kernel.name}")
+    kernel.notes += [str(note) for note in run.get("notes", ())]
+    measured: dict[str, dict[str, UnitPrice]] = {}
+    for price in run.get("prices", ()):
+        version = str(price["member"]).partition(":")[0]
+        measured.setdefault(version, {})[price["file"]] = UnitPrice(
+            backend=price["backend"],
+            batch=price["batch"],
+            ms_per_sample=price["seconds_per_sample"] * 1e3,
+            load_ms=price["load_s"] * 1e3,
+            first_batch_ms=price["first_batch_s"] * 1e3,
+            peak_mb=price["peak_mb"],
+        )
+    decode = {key: seconds * 1e3 for key, seconds in run.get("decode", {}).items()}
+    try:
+        exports = pipeline.current_exports(kernel)
+    except UserError:  # kernel.toml has moved on since the push: nobody will ask for these prices
+        return
+    for version, export in exports.items():
+        if version in measured:
+            found = Prices(machine, run.get("machine", {}), measured[version], decode)
+            before = record.load_prices(export.folder, machine)
+            found.write(export.folder)
+            if before is None or before.units != found.units:
+                kernel.notes.append(f"prices of {machine} are stored; `kkb plan {kernel.name}` counts with them from now on")
 
 
 def _signed(folder: Path) -> str:
@@ -171,6 +228,12 @@ def submit(
     handle, version, digest = latest_push(kernel, client)
     server, slug, cv = server_of(client), config.competition.slug, predicted_score(kernel)
     if only_if_better:
+        if cv is None:
+            raise GateError(
+                "the CV of this plan is unknown: no row was left out by its models",
+                expected="a CV to compare",
+                remedy="say in kernel.toml which rows they did not see (folds or holdout), or leave --only-if-better out",
+            )
         _refuse_worse(kernel, server, digest, cv)
     made = submissions.submit(
         client,
@@ -178,7 +241,7 @@ def submit(
         kernel=handle,
         version=version,
         file=config.competition.file,
-        message=message or f"{kernel.name} version {version}, CV {cv:.5f}",
+        message=message or f"{kernel.name} version {version}, CV {'unknown' if cv is None else f'{cv:.5f}'}",
         digest=digest,
         again=again,
         reserve=reserve,
@@ -200,11 +263,12 @@ def submit(
     return scored
 
 
-def predicted_score(kernel: Kernel) -> float:
-    """The cross-fitted out-of-fold score of the whole plan."""
+def predicted_score(kernel: Kernel) -> float | None:
+    """The cross-fitted out-of-fold score of the whole plan; None when no row was left out by its models."""
     from builder.plan.stage import load
 
-    return float(load(kernel.folder).expected["score"])
+    score = load(kernel.folder).expected["score"]
+    return None if score is None else float(score)
 
 
 def _refuse_worse(kernel: Kernel, server: str, digest: str, cv: float) -> None:
@@ -251,13 +315,15 @@ def preflight(kernel: Kernel, client: Client | None) -> list[Finding]:
     config = kernel.config
     weights = kernel.workspace.weights(kernel.name)
     licences = {m.backbone: m.licence for v in record.finished(weights) for m in v.models if m.licence}
+    bundled = pipeline.datasets(kernel)
     subject = checks.gather(
         kernel.folder,
         competition=config.competition.slug,
         file=config.competition.file,
         machine=machines.load(config.competition.machine),
         limit_s=config.competition.limit,
-        bundles=[kernel.workspace.datasets / dataset.slug for dataset in pipeline.datasets(kernel)],
+        bundles=[kernel.workspace.datasets / one.slug for one in bundled],
+        keys=[one.key for one in bundled],
         client=client,
         now=datetime.now(UTC).replace(tzinfo=None),
         licences=licences,

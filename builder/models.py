@@ -1,18 +1,24 @@
 """The network as it trains, predicts out-of-fold and travels: one module from uint8 pixels to logits.
 
-The arithmetic on the pixels (cast, scale, mean and std, layout) is inside, so training and inference cannot disagree about it.
+Expects: an architecture of timm's, a Hugging Face folder, or a function of the user's that builds a module.
+Produces: a module with the arithmetic on the pixels (cast, scale, mean and std, layout) inside, so that training and inference
+    cannot disagree about it; an error of the user's code is a UserError that names its line.
 torch and timm are imported late.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder import checkpoints, huggingface, usercode
 from builder.errors import ConfigError, UserError, did_you_mean
+from builder.runtime import views
 
 if TYPE_CHECKING:
     import torch
@@ -22,20 +28,52 @@ PREDICT_BATCH = 256
 
 
 def create(
-    backbone: str, arguments: dict[str, Any], classes: int, *, pretrained: bool, image_size: tuple[int, int] | None
+    backbone: str,
+    arguments: dict[str, Any],
+    classes: int,
+    *,
+    pretrained: bool,
+    image_size: tuple[int, int] | None,
+    build: str = "",
+    folder: Path | None = None,
 ) -> Any:
-    """A timm backbone with `classes` outputs. Raises ConfigError, with the nearest architecture, when timm has none of that name.
+    """A network from normalised pixels float (n, 3, height, width) to logits float (n, classes).
 
     Args:
-        backbone: `timm/<architecture>`.
-        arguments: Further arguments of the architecture's constructor.
+        backbone: `timm/<architecture>`, or `hf/<anything>` for the Hugging Face folder that is `folder`; empty beside `build`.
+        arguments: Further arguments of the architecture's constructor, or of the user's function.
         classes: Number of outputs.
-        pretrained: Start from the hub's weights; a network is needed unless they are cached.
+        pretrained: Start from trained weights. timm's come from a hub, which needs a network unless they are cached.
         image_size: (height, width), for architectures that are built for one size; None leaves the default.
+        build: `models.py:function`, found in `folder`.
+        folder: Where `build` or the Hugging Face files lie.
+
+    Raises:
+        ConfigError: No such architecture (the nearest is named), or arguments that it does not take.
+        UserError: The folder, the user's function or the hub fails.
     """
+    if build:
+        return usercode.build(_needed(folder), build, arguments, classes, pretrained=pretrained)
+    if backbone.startswith("hf/"):
+        if arguments:
+            raise ConfigError(
+                "model.arguments are for timm and build", found=arguments, remedy="change config.json in the folder instead"
+            )
+        return huggingface.image_classifier(huggingface.load(_needed(folder), "image", classes=classes, pretrained=pretrained))
+    return _from_timm(backbone.removeprefix("timm/"), arguments, classes, pretrained=pretrained, image_size=image_size)
+
+
+def _needed(folder: Path | None) -> Path:
+    if folder is None:
+        raise ValueError("folder: needed for build and hf/")
+    return folder
+
+
+def _from_timm(
+    name: str, arguments: dict[str, Any], classes: int, *, pretrained: bool, image_size: tuple[int, int] | None
+) -> Any:
     import timm
 
-    name = backbone.removeprefix("timm/")
     if not timm.is_model(name):
         known = timm.list_models()
         raise ConfigError(
@@ -69,8 +107,13 @@ def _is_sized(name: str) -> bool:
     return bool(own and own.fixed_input_size)
 
 
-def data_config(backbone: str) -> dict[str, Any]:
-    """timm's own data config of an architecture: `input_size` (3, h, w), `mean`, `std`, `interpolation`, `licence`."""
+def data_config(backbone: str, folder: Path | None = None) -> dict[str, Any]:
+    """The data config that weights come with: `input_size` (3, h, w), `mean`, `std`, `interpolation`, `licence`.
+
+    That of a Hugging Face `folder` has `resize` and `notes`, too. ImageNet's, 224 pixels wide, where nothing is known.
+    """
+    if backbone.startswith("hf/"):
+        return huggingface.data_config(_needed(folder))
     import timm
 
     name = backbone.removeprefix("timm/")
@@ -113,51 +156,63 @@ def portable(backbone: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> 
     return Portable()
 
 
-def load_weights(module: torch.nn.Module, checkpoint: Path) -> None:
-    """Put the weights of a .safetensors file into `module.backbone`. Raises UserError that names missing and surplus keys."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def load_weights(module: torch.nn.Module, checkpoint: Path) -> tuple[str, ...]:
+    """Put a checkpoint's weights into `module.backbone`; notes on choices. Raises UserError that names what does not fit."""
+    return checkpoints.load(module.backbone, checkpoint)  # type: ignore[arg-type]
 
-    try:
-        state = load_file(str(checkpoint))
-    except (OSError, ValueError, SafetensorError) as error:
+
+def check(module: torch.nn.Module, height: int, width: int, classes: int, source: str, folder: Path | None = None) -> None:
+    """Ask `module` two images of noise. Raises UserError unless it answers each with `classes` finite logits.
+
+    Args:
+        source: What errors call it: `timm/resnet18`, `models.py:build`.
+        folder: Where the user's code lies, whose line an error names.
+    """
+    import torch
+
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
+    with usercode.explained(f"{source} fails on images of {height}x{width} pixels", folder), torch.inference_mode():
+        answer = module.eval()(pixels)
+    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
+        found = f"shape {tuple(answer.shape)}" if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
         raise UserError(
-            "the checkpoint cannot be read", file=checkpoint, found=error, remedy="train or adopt this version again"
-        ) from None
-    own = module.backbone.state_dict()  # type: ignore[union-attr]
-    wrong = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if wrong:
-        raise UserError(
-            "the checkpoint does not fit the architecture: tensors of another size",
-            file=checkpoint,
-            found=", ".join(wrong[:3]),
-            expected="the sizes of the architecture and the number of classes",
-            remedy="check backbone, model.arguments and the target column",
+            f"{source} does not answer with logits",
+            found=found,
+            expected=f"a tensor (n, {classes})",
+            remedy="return the logits alone",
         )
-    missing, surplus = module.backbone.load_state_dict(state, strict=False)  # type: ignore[union-attr]
-    if missing or surplus:
+    if answer.shape[1] != classes:
         raise UserError(
-            "the checkpoint does not fit the architecture",
-            file=checkpoint,
-            found=f"{len(surplus)} surplus keys {surplus[:3]}, {len(missing)} missing keys {missing[:3]}",
-            remedy="check backbone and model.arguments",
+            f"{source} has {answer.shape[1]} outputs, the target has {classes} classes",
+            remedy="build the head for the target's classes, or check data.target",
+        )
+    if not bool(answer.isfinite().all()):
+        raise UserError(
+            f"{source} answers with numbers that are not finite", found=answer[0].tolist()[:5], remedy="check the weights"
+        )
+    if bool((answer >= 0).all()) and bool(((answer.sum(1) - 1).abs() < 1e-4).all()):
+        raise UserError(
+            f"{source} answers with probabilities",
+            found=answer[0].tolist()[:5],
+            expected="logits: the softmax is done once, by what runs the model",
+            remedy="leave the softmax out of forward",
         )
 
 
-def probabilities(module: torch.nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """float32 (len(rows), classes): softmax of the module's logits for `images[rows]`, uint8 (n, h, w, 3)."""
+def probabilities(
+    module: torch.nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], view: str = "identity"
+) -> NDArray[np.float32]:
+    """float32 (len(rows), classes): softmax of the module's logits for `images[rows]`, uint8 (n, h, w, 3), seen under `view`."""
     import torch
 
     module.eval()
-    device = next(module.parameters()).device
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    seen = views.get(view)
     out = []
-    with torch.inference_mode():
+    # What a user's forward prints belongs to people: stdout is for `--json`.
+    with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
         for batch in batches(rows):
-            logits = module(torch.from_numpy(np.ascontiguousarray(images[batch])).to(device))
+            logits = module(torch.from_numpy(np.ascontiguousarray(seen.apply(images[batch]))).to(device))
             out.append(torch.softmax(logits.double(), dim=1).float().cpu().numpy())
     return np.concatenate(out)
 

@@ -56,11 +56,11 @@ class Kernel:
         return self.config.data_root(self.workspace.root)
 
     def described(self) -> str | None:
-        """The version that was trained from what kernel.toml describes now; None when there is none, or the data are not here."""
+        """The version that was made from what kernel.toml describes now; None when there is none, or the data are not here."""
         from builder.train import stage
 
         try:
-            version = stage.current(self.workspace, self.name, stage.digest(self.config, self.workspace))
+            version = stage.current(self.workspace, self.name, stage.digest(self.config, self.workspace, self.name))
         except UserError:  # a machine that only renders has no training data; the newest version is the one to render
             return None
         return version.version if version else None
@@ -96,6 +96,26 @@ def train(kernel: Kernel, *, resume: bool = False, fold: int | None = None) -> V
         record = {"version": version.version, "scores": {model.name: model.score for model in version.models}}
         kernel.done("train", started, fresh=fresh, digest=version.digest, record=record)
     return version
+
+
+def adopt(kernel: Kernel) -> Version:
+    """The version that is made from the weights that kernel.toml names, unless it is there."""
+    from builder.train import adopt as adopting
+
+    started = time.perf_counter()
+    version, fresh = adopting.adopt(kernel.config, kernel.workspace, kernel.name, report=kernel.report)
+    record = {"version": version.version, "scores": {model.name: model.score for model in version.models}}
+    kernel.done("adopt", started, fresh=fresh, digest=version.digest, record=record)
+    kernel.notes += version.notes
+    return version
+
+
+def version(kernel: Kernel) -> Version:
+    """The version that kernel.toml describes, trained or adopted. Raises UserError when its training was left unfinished."""
+    made = adopt(kernel) if kernel.config.model[0].checkpoints else train(kernel, resume=True)
+    if made is None:
+        raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
+    return made
 
 
 def export(kernel: Kernel) -> dict[str, Export]:
@@ -140,12 +160,21 @@ def current_exports(kernel: Kernel) -> dict[str, Export]:
     return found
 
 
-def plan(kernel: Kernel) -> Planned:
-    """plan.json from the exports that are there."""
+def plan(kernel: Kernel, *, again: bool = True) -> Planned:
+    """plan.json from the exports that are there.
+
+    Args:
+        again: False keeps a plan of the same models and settings, although prices may have been measured since: the run that
+            measures them would otherwise make a new notebook, which would be run and measured again.
+    """
     from builder.plan import stage
 
     started, config = time.perf_counter(), kernel.config
     members = stage.members(config, kernel.workspace.weights(kernel.name), current_exports(kernel), kernel.described())
+    kept = None if again else stage.kept(config, kernel.folder, members)
+    if kept:
+        kernel.done("plan", started, fresh=False, digest="", record={})
+        return stage.planned(config, kept, kernel.folder / stage.FILE, kernel.root)
     planned, fresh = stage.plan(config, kernel.name, kernel.folder, kernel.root, members)
     kernel.done("plan", started, fresh=fresh, digest=digest_of(planned.plan.to_json()), record=stage.summary(planned))
     return planned
@@ -162,7 +191,8 @@ def datasets(kernel: Kernel) -> list[Dataset]:
         lock = wheels.load(path)
         if not wheels.current(lock, *_wanted(kernel, made)):
             raise UserError("the wheels are not those that the kernel needs now", file=path, remedy=f"kkb bundle {kernel.name}")
-    return stage.datasets(made, current_exports(kernel), kernel.workspace, lock)
+    settings = kernel.config.bundle
+    return stage.datasets(made, current_exports(kernel), kernel.workspace, lock, settings, settings.taken)
 
 
 def _wanted(kernel: Kernel, made: Plan) -> tuple[tuple[str, ...], Machine]:
@@ -170,7 +200,8 @@ def _wanted(kernel: Kernel, made: Plan) -> tuple[tuple[str, ...], Machine]:
     from builder.bundle import wheels
 
     machine = machines.load(kernel.config.competition.machine)
-    return wheels.requirements(made.accelerator, kernel.config.bundle.requirements, machine), machine
+    backends = {unit.backend for unit in made.units}
+    return wheels.requirements(made.accelerator, kernel.config.bundle.requirements, machine, backends), machine
 
 
 def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
@@ -179,7 +210,7 @@ def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
     Args:
         lenient: Without an index, go on without wheels and say so: right for the stand-in, whose image is this machine.
     """
-    from builder.bundle import wheels
+    from builder.bundle import wheel_trial, wheels
     from builder.bundle.stage import wheel_cache
     from builder.plan.stage import load
 
@@ -191,6 +222,7 @@ def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
         lock = wheels.load(path) if path.is_file() else None
         if lock is None or not wheels.current(lock, wanted, machine):
             lock = wheels.resolve(wanted, machine, cache, kernel.report)
+            kernel.notes += wheel_trial.tried(lock, machine, cache, kernel.report)
             lock.write(path)
         wheels.fetch(lock, cache, kernel.report)
     except RemoteError as error:
@@ -200,13 +232,14 @@ def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
         kernel.notes.append(f"no wheels are bundled, so this kernel would fail on kaggle.com: {error.what}")
 
 
-def bundle(kernel: Kernel, owner: str, *, lenient: bool = False) -> list[Bundled]:
-    """The dataset folders of the plan, wheels included (`lock_wheels` explains `lenient`)."""
+def bundle(kernel: Kernel, owner: str, *, lenient: bool = False, verify: bool = False) -> list[Bundled]:
+    """The dataset folders of the plan, wheels included (`lock_wheels` explains `lenient`); `verify` reads every file again."""
     from builder.bundle import stage
 
     started = time.perf_counter()
     lock_wheels(kernel, lenient=lenient)
-    made = stage.write(datasets(kernel), kernel.workspace, owner, kernel.config.bundle)
+    settings = kernel.config.bundle
+    made = stage.write(datasets(kernel), kernel.workspace, owner, settings, kernel.report, verify=verify)
     fresh = any(one.changed for one in made)
     kernel.done(
         "bundle",
@@ -253,7 +286,7 @@ def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None =
     machine = machines.load(config.competition.machine)
     owner = owner_in(kernel)
     mounts = {
-        rehearsing.mount(machine, "datasets", owner, dataset.slug): folder_of(kernel, dataset.slug)
+        rehearsing.mount(machine, f"{dataset.carrier}s", owner, dataset.name): folder_of(kernel, dataset.slug)
         for dataset in datasets(kernel)
     }
     staged = rehearsing.Stage(config, kernel.folder / NOTEBOOK, mounts, machine, folder)

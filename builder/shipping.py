@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import delivery, pipeline
-from builder.errors import GateError, UserError
+from builder.errors import GateError
 from builder.pipeline import Kernel
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Shipped:
 
     kernel: str
     version: int
-    cv: float
+    cv: float | None
     rehearsed: float | None
     score: float | None
     label: str
@@ -43,11 +43,9 @@ def ship(kernel: Kernel, client: Client) -> Shipped:
     from builder.remote.account import username
 
     owner = username(client)
-    version = pipeline.train(kernel, resume=True)
-    if version is None:
-        raise UserError("the training is unfinished", remedy=f"kkb train {kernel.name} --resume")
+    version = pipeline.version(kernel)
     pipeline.export(kernel)
-    planned = pipeline.plan(kernel)
+    planned = pipeline.plan(kernel, again=False)
     pipeline.bundle(kernel, owner, lenient=delivery.server_of(client) != delivery.KAGGLE)
     pipeline.render(kernel, owner)
     rehearsal = pipeline.rehearse(kernel, again=False)

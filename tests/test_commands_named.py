@@ -5,12 +5,14 @@ from pathlib import Path
 
 import typer
 
-from builder.cli import remote, stages, standin, start
+from builder.cli import adopt, bundle, export, machines, planning, prune, remote, stages, standin, start
 from builder.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-MODULES = (remote, stages, standin, start)  # importing them registers their commands
-SENTENCES = {"has", "digest", "runtime"}  # `kkb has a bug`, `kkb digest <digits>`, `kkb runtime 0.1.0`: no commands
+# Importing them registers their commands.
+MODULES = (adopt, bundle, export, machines, planning, prune, remote, stages, standin, start)
+# `kkb has a bug`, `kkb digest <digits>`, `kkb runtime 0.1.0`, `kkb machine probe` (a title): no commands
+SENTENCES = {"has", "digest", "runtime", "machine probe"}
 NAMED = re.compile(r"[`\"'(]kkb ((?:standin |machine )?[a-z][a-z-]*)")
 
 

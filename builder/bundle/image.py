@@ -7,7 +7,7 @@ Never: asks for another version of a package that the image has. Compiled packag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,6 +18,7 @@ from builder.machines import Machine
 
 # 1.27 and later are built for CUDA 13, the images have CUDA 12.8; one range for both keeps CPU and GPU kernels alike.
 BACKENDS = {"cpu": "onnxruntime>=1.24,<1.27", "cuda": "onnxruntime-gpu>=1.24,<1.27"}
+OPENVINO = "openvino>=2025.0"
 # Both unpack into the same folder: the second one installed breaks the first.
 RIVALS = {"cpu": "onnxruntime-gpu", "cuda": "onnxruntime"}
 # Coupled to the image's torch by their binary interface, or to its driver.
@@ -28,9 +29,12 @@ NVIDIA = "nvidia-"
 # on purpose: one small wheel too many costs nothing, one that is missing costs the run.
 COMES_WITH: Mapping[str, tuple[str, ...]] = {
     "": ("ipykernel", "ipython", "jupyter-client", "packaging", "psutil", "pyzmq", "tornado", "traitlets"),  # it runs notebooks
+    "numba": ("llvmlite",),
     "opencv-python": ("opencv-contrib-python", "opencv-python-headless"),  # both images have all three
     "pandas": ("python-dateutil", "pytz", "six", "tzdata"),
+    "scikit-learn": ("joblib", "scipy", "threadpoolctl"),
     "torch": ("filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "setuptools", "sympy", "typing-extensions"),
+    "transformers": ("pyyaml", "regex", "tokenizers", "tqdm"),
 }
 
 
@@ -64,29 +68,34 @@ def presumed(name: str, machine: Machine) -> bool:
     return any(name in names for owner, names in COMES_WITH.items() if not owner or owner in image)
 
 
-def requirements(accelerator: str, extra: Sequence[str], machine: Machine) -> tuple[str, ...]:
+def requirements(
+    accelerator: str, extra: Sequence[str], machine: Machine, backends: Collection[str] = ("onnxruntime",)
+) -> tuple[str, ...]:
     """What a kernel needs and the image does not have.
 
     Args:
         accelerator: `cpu` or `cuda`, as in the plan: decides which onnxruntime.
         extra: The user's own requirements (PEP 508).
         machine: Where the kernel runs.
+        backends: What runs the plan's units: `onnxruntime`, `openvino`, `torchscript`.
 
     Raises:
         UserError: When a requirement can't be read, names an address, or would replace a package of the image.
     """
-    backend, rival = BACKENDS[accelerator], RIVALS[accelerator]
-    if rival in listed(machine):
+    rival = RIVALS[accelerator]
+    packages = {"onnx": BACKENDS[accelerator], "onnxruntime": BACKENDS[accelerator], "openvino": OPENVINO, "torchscript": "torch"}
+    base = sorted({packages[backend] for backend in backends})
+    if BACKENDS[accelerator] in base and rival in listed(machine):
         raise UserError(
-            f"the image of '{machine.name}' has {rival}, whose folder {backend} would share",
+            f"the image of '{machine.name}' has {rival}, whose folder {BACKENDS[accelerator]} would share",
             remedy=f"a machine whose image lacks {rival}",
         )
-    wanted = [_read(text) for text in dict.fromkeys((backend, *extra))]
+    wanted = [_read(text) for text in dict.fromkeys((*base, *extra))]
     for requirement in wanted:
         if canonicalize_name(requirement.name) == rival:
             raise UserError(
                 f"[bundle] requirements: '{requirement}' is not for {accelerator}; it shares its folder with the package that is",
-                expected=backend,
+                expected=BACKENDS[accelerator],
                 remedy="remove it from [bundle] requirements",
             )
     return tuple(dict.fromkeys(str(one) for one in wanted if not _has(one, machine)))
@@ -122,7 +131,13 @@ def _has(requirement: Requirement, machine: Machine) -> bool:
     if version is None:
         if not forbidden(requirement.name):
             return False
-        if presumed(requirement.name, machine) and not requirement.specifier:
+        if not presumed(requirement.name, machine):
+            raise UserError(
+                f"{requirement.name} is needed, and is never shipped: it must fit the image's driver and torch",
+                found=f"not in the image of '{machine.name}'",
+                remedy="a machine whose image has it, or another [inference] backend",
+            )
+        if not requirement.specifier:
             return True
     elif requirement.specifier.contains(version, prereleases=True):
         if not requirement.extras:

@@ -3,16 +3,12 @@
 Expects: a lock whose wheels are in the cache.
 Produces: one Trial per wheel and Python tag: installed and imported where a Python here takes the wheel, otherwise only checked
     by tags, metadata and the closure of its requirements against the image's list. The record says which of the two.
-Never: uses the network; installs into an environment that is in use.
+Never: installs into an environment that is in use; needs the network (with it, packages of the image are tried along).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,35 +20,18 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from builder.bundle.image import RIVALS, demands, listed, presumed
-from builder.bundle.resolver import Target, fits
-from builder.bundle.wheels import Lock, Wheel
-from builder.errors import UserError
+from builder.bundle import clean, resolver
+from builder.bundle.image import RIVALS, demands, forbidden, listed, presumed
+from builder.bundle.resolver import Pin, Target, fits
+from builder.bundle.wheels import Lock, Wheel, obtain
+from builder.errors import KkbError, UserError
 from builder.machines import Machine
+from builder.progress import Report, silent
 from builder.workspace import sha256_file
 
-LIMIT_S = 300
 MODULES = (".py", ".so")
-# Prints {"absent": packages of the image that are not here, "told": {import name: "" or what went wrong}}.
-_IMPORT = """
-import importlib, importlib.metadata, json, sys
-folder, names, of_image = json.loads(sys.argv[1])
-sys.path.insert(0, folder)
-absent, told = [], {}
-for name in of_image:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        absent.append(name)
-for name in names:
-    try:
-        found = getattr(importlib.import_module(name), "__file__", None) or folder
-        told[name] = "" if found.startswith(folder) else f"imported from {found}, not from the wheel"
-    except Exception as error:
-        told[name] = f"{type(error).__name__}: {error}"
-sys.__stdout__.write("\\n" + json.dumps({"absent": absent, "told": told}) + "\\n")
-"""
-_VERSION = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
+NO_LIBRARY = "cannot open shared object file"  # of CUDA, mostly
+GLIBC = "2.28"  # of whoever tries: any Linux of the last years takes wheels for it
 
 
 @dataclass(frozen=True)
@@ -90,9 +69,42 @@ class _Read:
     imports: tuple[str, ...]
 
 
-def rehearse_install(lock: Lock, machine: Machine, cache: Path) -> list[Trial]:
+def tried(lock: Lock, machine: Machine, cache: Path, report: Report = silent) -> list[str]:
+    """Rehearse the install of a new lock; what a person should know about it.
+
+    Raises:
+        UserError: The install, or the first import, would fail on Kaggle.
+    """
+    trials = rehearse_install(lock, machine, cache, report)
+    failed = [(one, problem) for one in trials for problem in one.problems]
+    if failed:
+        raise UserError(
+            f"the wheels would not install or import on '{machine.name}'",
+            found="; ".join(f"{one.wheel or 'the requirements'} (Python {one.python}): {text}" for one, text in failed[:5]),
+            expected="wheels that fit the image and need nothing beyond it",
+            remedy="change [bundle] requirements",
+        )
+    return [note for python in lock.wheels for note in _summary(python, [one for one in trials if one.python == python])]
+
+
+def _summary(python: str, trials: Sequence[Trial]) -> list[str]:
+    """Which wheels were really installed and imported, and which only checked."""
+    by = {one.by for one in trials if one.executed}
+    checked = [one.wheel for one in trials if one.wheel and not one.executed]
+    if not checked:
+        return [f"wheels for Python {python}: installed and imported by Python {', '.join(sorted(by))}"] if by else []
+    text = f"wheels for Python {python}: {', '.join(checked)} not executed here; tags, metadata and requirements fit the image"
+    return [text, *(f"{one.wheel}: {note}" for one in trials for note in one.notes if not one.executed)]
+
+
+def rehearse_install(lock: Lock, machine: Machine, cache: Path, report: Report = silent) -> list[Trial]:
     """Try every wheel of the lock. Raises UserError when one is not in the cache (`wheels.fetch` puts it there)."""
-    return [trial for python, wheels in sorted(lock.wheels.items()) for trial in _of_tag(lock, python, wheels, machine, cache)]
+    trials = []
+    for number, (python, wheels) in enumerate(sorted(lock.wheels.items())):
+        report(number, len(lock.wheels), f"trying the wheels for Python {python}")
+        trials += _of_tag(lock, python, wheels, machine, cache)
+    report(len(lock.wheels), len(lock.wheels), "trying the wheels")
+    return trials
 
 
 def _of_tag(lock: Lock, python: str, wheels: Sequence[Wheel], machine: Machine, cache: Path) -> list[Trial]:
@@ -167,86 +179,58 @@ def _closure(lock: Lock, python: str, read: Mapping[Wheel, _Read], machine: Mach
     return list(dict.fromkeys(found))
 
 
-def _of_image(lock: Lock, python: str, read: Mapping[Wheel, _Read], machine: Machine) -> list[str]:
-    """Packages of the image that the wheels need."""
+def _of_image(lock: Lock, python: str, read: Mapping[Wheel, _Read], machine: Machine) -> dict[str, str]:
+    """Packages of the image that the wheels need, with their versions; empty where the list does not tell it."""
     image = listed(machine)
     requires = {one.name: one.requires for one in read.values()}
     needed = {demand.name for demand in demands(lock.requirements, requires, python, lambda name: name in image)}
-    return sorted(name for name in needed if name in image or presumed(name, machine))
+    return {name: image.get(name, "") for name in sorted(needed) if name in image or presumed(name, machine)}
 
 
 def _executed(
-    python: str, read: Mapping[Wheel, _Read], trials: Mapping[str, Trial], cache: Path, of_image: Sequence[str]
+    python: str, read: Mapping[Wheel, _Read], trials: Mapping[str, Trial], cache: Path, of_image: Mapping[str, str]
 ) -> list[Trial]:
     """Install and import the wheels that a Python of this machine takes; nothing for the others."""
-    runner = _python_for(python)
+    runner = clean.interpreter(python)
     if runner is None:  # this Python is another one; wheels that are not bound to a Python can still be tried in it
         mine = set(sys_tags())
         read = {wheel: one for wheel, one in read.items() if mine & parse_wheel_filename(wheel.name)[3]}
     if not read:
         return []
-    command = runner or sys.executable
     by = python if runner else ".".join(map(str, sys.version_info[:2]))
-    with tempfile.TemporaryDirectory(prefix="kkb-install-") as name:
-        folder = Path(name).resolve()
-        problem = _install(command, [wheel.path(cache) for wheel in read], sorted({one.name for one in read.values()}), folder)
+    with clean.environment(runner or sys.executable) as made:
+        if made is None:
+            return []
+        problem = made.install([wheel.path(cache) for wheel in read], sorted({one.name for one in read.values()}))
         if problem:
             return [replace(trials[w.name], executed=True, by=by, problems=(*trials[w.name].problems, problem)) for w in read]
-        absent, told = _import(command, [name for one in read.values() for name in one.imports], of_image, folder)
+        _add_image(made, by, of_image, cache)
+        absent, told = made.imports([name for one in read.values() for name in one.imports], list(of_image))
     return [_imported(trials[wheel.name], one, by, absent, told) for wheel, one in read.items()]
 
 
-def _python_for(python: str) -> str | None:
-    """A Python of that version: this one, or one on PATH that starts and is what its name says."""
-    if python == ".".join(map(str, sys.version_info[:2])):
-        return sys.executable
-    found = shutil.which(f"python{python}") if sys.platform == "linux" else None
-    told, problem = _run([found, "-I", "-c", _VERSION]) if found else ("", "none")
-    return found if not problem and told.strip() == python else None
+def _add_image(made: clean.Clean, python: str, of_image: Mapping[str, str], cache: Path) -> None:
+    """Put the image's own packages, in its versions, beside the wheels.
 
-
-def _install(command: str, wheels: Sequence[Path], names: Sequence[str], folder: Path) -> str:
-    """As the notebook does it, but into `folder`; what went wrong, or nothing."""
-    links = [part for wheel in wheels for part in ("--find-links", str(wheel.parent))]
-    options = [
-        "--isolated",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-index",
-        "--no-deps",
-        "--no-compile",
-        "--target",
-        str(folder),
-    ]
-    other = [] if command == sys.executable else ["--python", command]
-    return _run([sys.executable, "-P", "-m", "pip", *other, "install", *options, *links, *names])[1]
-
-
-def _import(command: str, names: Sequence[str], of_image: Sequence[str], folder: Path) -> tuple[list[str], Mapping[str, str]]:
-    """Packages of the image that are not here, and import name -> what went wrong, or nothing."""
-    output, problem = _run([command, "-B", "-c", _IMPORT, json.dumps([str(folder), list(names), list(of_image)])])
-    if problem:  # the interpreter itself died, which no `except` sees
-        return [], dict.fromkeys(names, problem)
-    answer = json.loads(output.strip().splitlines()[-1])
-    return list(answer["absent"]), dict(answer["told"])
-
-
-def _run(command: Sequence[str]) -> tuple[str, str]:
-    """Output, and what went wrong or nothing."""
+    None of them without an index, or where one brings torch along: the import then says which packages it missed.
+    """
+    target = Target(python, GLIBC)
+    pins = [f"{name}=={version}" if version else name for name, version in of_image.items()]
     try:
-        ran = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False, cwd=tempfile.gettempdir()
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"still running after {LIMIT_S} s"
-    lines = [line for line in ran.stderr.splitlines() if line.strip()]
-    return ran.stdout, "" if ran.returncode == 0 else f"exit code {ran.returncode}: {' / '.join(lines[-2:])}"
+        picked = resolver.pick(pins, target, {}) if pins else []
+        if any(forbidden(one.name) for one in picked):
+            return
+        found = obtain([Pin(one.name, one.version, one.sha256) for one in picked], target, cache)
+    except KkbError:
+        return
+    made.install([wheel.path(cache) for wheel in found], [one.name for one in picked])
 
 
 def _imported(trial: Trial, read: _Read, by: str, absent: Sequence[str], told: Mapping[str, str]) -> Trial:
-    """A failed import says nothing of the wheel where packages of the image are missing."""
+    """A failed import says nothing of the wheel where packages or system libraries of the image are missing."""
     failed = tuple(f"import {name}: {told[name]}" for name in read.imports if told[name])
-    if failed and absent:
-        note = f"installed by Python {by}, but not imported: {', '.join(absent)} of the image not here ({'; '.join(failed)})"
+    lacking = f"{', '.join(absent)} of the image" if absent else "a system library" if NO_LIBRARY in " ".join(failed) else ""
+    if failed and lacking:
+        note = f"installed by Python {by}, but not imported: {lacking} not here ({'; '.join(failed)})"
         return replace(trial, notes=(*trial.notes, note))
     return replace(trial, executed=True, by=by, problems=(*trial.problems, *failed))

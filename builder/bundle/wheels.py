@@ -27,7 +27,7 @@ from builder.machines import Machine
 from builder.progress import Report, silent
 from builder.workspace import digest_of, read_json, sha256_file, short, write_json
 
-__all__ = ["FILE", "Lock", "Wheel", "current", "datasets", "fetch", "load", "requirements", "resolve"]
+__all__ = ["FILE", "Lock", "Wheel", "current", "datasets", "fetch", "load", "obtain", "requirements", "resolve"]
 
 FILE = "wheels.json"
 KEY = "wheels-"
@@ -132,7 +132,7 @@ def resolve(wanted: Sequence[str], machine: Machine, cache: Path, report: Report
         target = Target(python, machine.glibc)
         picked = resolver.pick(wanted, target, listed(machine)) if wanted else []
         shipped = _shipped(picked, wanted, python, machine)
-        wheels = _obtain([Pin(one.name, one.version, one.sha256) for one in shipped], target, cache)
+        wheels = obtain([Pin(one.name, one.version, one.sha256) for one in shipped], target, cache)
         if len(wheels) + 1 > MOST_FILES:
             raise UserError(
                 f"{len(wheels)} wheels are needed for {target}",
@@ -185,7 +185,7 @@ def fetch(lock: Lock, cache: Path, report: Report = silent) -> None:
         lacking = [wheel for wheel in wheels if not _is_whole(wheel, cache)]
         for wheel in lacking:
             wheel.path(cache).unlink(missing_ok=True)
-        got = _obtain([Pin(one.package, one.version, one.sha256) for one in lacking], Target(python, glibc), cache)
+        got = obtain([Pin(one.package, one.version, one.sha256) for one in lacking], Target(python, glibc), cache)
         renamed = sorted({wheel.name for wheel in lacking} - {wheel.name for wheel in got})
         if renamed:
             raise UserError("the package index has the locked wheels under other names", found=renamed, remedy=RESOLVE_AGAIN)
@@ -204,7 +204,7 @@ def _newest_glibc(lock: Lock) -> str:
     return f"2.{max([17, *minors])}"
 
 
-def _obtain(pins: Sequence[Pin], target: Target, cache: Path) -> list[Wheel]:
+def obtain(pins: Sequence[Pin], target: Target, cache: Path) -> list[Wheel]:
     """The wheels of `pins` in the cache, downloaded unless those with the same sha256 are there."""
     kept = {pin: _cached(pin, cache) for pin in pins}
     found = [wheel for wheel in kept.values() if wheel]

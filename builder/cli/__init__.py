@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     # Commands are registered by importing their modules; the modules import nothing heavy.
     import typer
 
-    from builder.cli import remote, stages, standin, start  # noqa: F401
+    from builder.cli import adopt, bundle, export, machines, planning, prune, remote, stages, standin, start  # noqa: F401
 
     # Threads that wait by spinning make training several times slower as soon as anything else wants a core (measured: 43 s
     # against 8 s on two busy cores); threads that sleep cost nothing that can be measured on an idle machine.

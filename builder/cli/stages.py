@@ -1,4 +1,4 @@
-"""The stages at home: train, export, plan, bundle, render, rehearse."""
+"""The stages at home: train, plan, render, rehearse."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import typer
 
 from builder.cli import context
 from builder.cli.app import Json, Name, Owner, Standin, app
-from builder.cli.screen import Screen, number, size
+from builder.cli.screen import Screen, number
 
 
-def _told(screen: Screen, fresh: bool, stage: str, text: str) -> None:
+def told(screen: Screen, fresh: bool, stage: str, text: str) -> None:
     screen.say(f"{stage}: {text}" if fresh else f"{stage}: up to date ({text})")
 
 
@@ -35,7 +35,7 @@ def train(
         screen.say(f"train: fold {fold} is done; complete the version with: kkb train {name} --resume")
         screen.result({"version": None, "fold": fold})
         return
-    _told(
+    told(
         screen,
         kernel.fresh["train"],
         "train",
@@ -55,38 +55,6 @@ def train(
 
 
 @app.command()
-def export(name: Name, json: Json = False) -> None:
-    """Export every fold to ONNX, compare it with its source, and measure its price in seconds.
-
-    Example: kkb export digits
-    """
-    from builder import pipeline
-
-    screen = Screen(as_json=json)
-    with context.working(screen, name) as kernel:
-        exports = pipeline.export(kernel)
-    rows = pipeline.export_rows(exports)
-    _told(screen, kernel.fresh["export"], "export", ", ".join(kernel.workspace.show(e.folder) for e in exports.values()))
-    columns = ("model", "fold", "precision", "max diff", "equal", "score delta", "size", "ms/sample")
-    batch = max((int(key) for row in rows for key in row["ms_per_sample"]), default=1)
-    table = [
-        (
-            r["name"],
-            r["fold"],
-            r["precision"],
-            f"{r['max_abs_diff']:.1e}",
-            f"{r['argmax_equal']:.2%}",
-            number(r["score_delta"]),
-            size(r["bytes"]),
-            f"{r['ms_per_sample'][str(batch)]:.3f}",
-        )
-        for r in rows
-    ]
-    screen.table("", columns, table, right=(1, 3, 4, 5, 6, 7))
-    screen.result({"fresh": kernel.fresh["export"], "models": rows})
-
-
-@app.command()
 def plan(name: Name, json: Json = False) -> None:
     """Choose and order the units (model, fold, view) by gain per second: kernels/NAME/plan.json.
 
@@ -99,7 +67,7 @@ def plan(name: Name, json: Json = False) -> None:
     with context.working(screen, name) as kernel:
         planned = pipeline.plan(kernel)
     made = planned.plan
-    _told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
+    told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
     rows = [
         (
             k,
@@ -123,25 +91,6 @@ def plan(name: Name, json: Json = False) -> None:
 
 
 @app.command()
-def bundle(name: Name, standin: Standin = False, owner: Owner = "", json: Json = False) -> None:
-    """Write the dataset folders that the plan needs, named by their content: .kkb/datasets/<slug>/.
-
-    Example: kkb bundle digits
-    """
-    from builder import pipeline
-
-    screen = Screen(as_json=json)
-    with context.working(screen, name) as kernel:
-        made = pipeline.bundle(kernel, context.owner(kernel, standin=standin, given=owner), lenient=standin)
-    _told(screen, kernel.fresh["bundle"], "bundle", f"{len(made)} datasets")
-    show = kernel.workspace.datasets
-    rows = [(one.slug, one.files, size(one.bytes), "written" if one.changed else "unchanged") for one in made]
-    screen.table("", ("dataset", "files", "size", ""), rows, right=(1, 2))
-    screen.say(f"  in {kernel.workspace.show(show)}/")
-    screen.result({"fresh": kernel.fresh["bundle"], "datasets": [one.record() for one in made]})
-
-
-@app.command()
 def render(
     name: Name,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the committed files are stale.")] = False,
@@ -159,7 +108,7 @@ def render(
     with context.working(screen, name) as kernel:
         rendered = pipeline.render(kernel, context.owner(kernel, standin=standin, given=owner), check=check)
     fresh = kernel.fresh.get("render", False)
-    _told(screen, fresh, "render", f"{kernel.workspace.show(kernel.folder)}/notebook.ipynb, digest {rendered.digest[:12]}")
+    told(screen, fresh, "render", f"{kernel.workspace.show(kernel.folder)}/notebook.ipynb, digest {rendered.digest[:12]}")
     screen.result({"digest": rendered.digest, "fresh": fresh, "notebook": str(kernel.folder / "notebook.ipynb")})
 
 

@@ -1,4 +1,4 @@
-"""Where people begin: init, new, demo, machine."""
+"""Where people begin: init, new, demo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from builder.cli import context
 from builder.cli.app import Json, app
 from builder.cli.screen import Screen
 from builder.workspace import Workspace
-
-machine = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The machines that a kernel can run on.", pretty_exceptions_enable=False
-)
-app.add_typer(machine, name="machine")
 
 
 @app.command()
@@ -107,34 +102,3 @@ def demo(json: Json = False) -> None:
         screen.say(f"  {line}")
     screen.say("To look around in the stand-in: kkb standin up")
     screen.result(shipped.record())
-
-
-@machine.command("list")
-def machine_list(json: Json = False) -> None:
-    """The machines that are known.
-
-    Example: kkb machine list
-    """
-    from builder import machines
-
-    screen = Screen(as_json=json)
-    found = [machines.load(name) for name in machines.names()]
-    rows = [
-        (m.name, m.shape or "CPU", m.devices, m.cores, f"{m.memory >> 30} GiB", ", ".join(m.python), m.checked) for m in found
-    ]
-    screen.table("", ("machine", "shape", "GPUs", "cores", "memory", "python", "checked"), rows, right=(2, 3, 4))
-    screen.result({"machines": [vars(m) for m in found]})
-
-
-@machine.command("show")
-def machine_show(name: Annotated[str, typer.Argument(show_default=False)], json: Json = False) -> None:
-    """One machine, all of it.
-
-    Example: kkb machine show t4x2
-    """
-    from builder import machines
-
-    screen = Screen(as_json=json)
-    found = machines.load(name)
-    screen.table("", ("fact", "value"), list(vars(found).items()))
-    screen.result(vars(found))

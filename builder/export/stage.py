@@ -1,30 +1,29 @@
 """kkb export: every fold of a version as a portable model that was compared with its source and priced.
 
 Expects: a finished version, and the competition's training images.
-Produces: what `record.py` describes; export.json last. Two gates: the largest difference of a probability at every batch size in
-use, and the competition metric on all out-of-fold rows.
+Produces: what `record.py` describes; export.json last. Two gates: the largest difference of a probability, and the competition
+    metric on all out-of-fold rows.
 Never: changes an export that has its export.json.
 """
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import competition, images, machines, metrics, models
+from builder import competition, images, machines, metrics
 from builder.errors import GateError, UserError
-from builder.export import onnx_format, record
-from builder.export.record import Export, ExportedModel
+from builder.export import fold as folding
+from builder.export import parity, pricing, probes, record, source
+from builder.export.record import Export, ExportedModel, Probe
 from builder.progress import Report, silent
-from builder.runtime import backends, views
+from builder.runtime import devices
 from builder.train import record as trained
 from builder.workspace import Workspace, digest_of, replacing, sha256_file, short
 
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
     from builder.config import Config
 
 BATCH = 32  # samples per call in the notebook
-COMPARED = (1, 2, 7, BATCH)
-TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
-TIMED_RUNS = 7
+PROBE_SLACK = 1e-3  # another processor sums in another order, another image library rounds otherwise
 DECODED_FOR_PRICE = 32
-PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript")
+PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
+NO_GPU = "compared and priced on a CPU, for this machine has no GPU: the commit run on Kaggle measures the real one"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Job:
     root: Path
     folder: Path
     cache: Path
-    precision: str
+    recipe: folding.Recipe
     report: Report
 
 
@@ -89,8 +87,30 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
         UserError: The training images are not the ones that the version was trained on.
     """
     done = current(config, version)
-    if done and _is_whole(done):
+    if done and done.is_whole:
         return done, False
+    job = _job(config, workspace, version, report)
+    made = [_model(job, model) for model in version.models]
+    packages = {package: package_version(package) for package in PACKAGES}
+    result = Export(
+        digest=digest(config, version),
+        version=version.version,
+        folder=job.folder,
+        precision=job.recipe.precision,
+        views=config.inference.views,
+        models=tuple(model for folds, _, _ in made for model in folds),
+        decode_ms=_decode_prices(job),
+        scores={model.name: scores for model, (_, scores, _) in zip(version.models, made, strict=True)},
+        prices_from=pricing.processor(),
+        packages=packages,
+        machine=pricing.machine(packages),
+        probes=tuple(probe for _, _, probe in made),
+    )
+    result.write()
+    return result, True
+
+
+def _job(config: Config, workspace: Workspace, version: trained.Version, report: Report) -> Job:
     root = config.data_root(workspace.root)
     rows = competition.train_rows(config, root)
     ids, folds, labels = trained_folds(version)
@@ -102,28 +122,23 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
         )
     folder = folder_of(config, version)
     folder.mkdir(parents=True, exist_ok=True)
-    job = Job(config, version, rows, folds, root, folder, workspace.cache, precision_of(config), report)
-    result = Export(
-        digest=digest(config, version),
-        version=version.version,
+    machine = machines.load(config.competition.machine)
+    gpu = machine.accelerator == "cuda" and bool(devices.visible_gpus())
+    recipe = folding.Recipe(
         folder=folder,
-        precision=job.precision,
+        format=config.export.format,
+        precision=precision_of(config),
         views=config.inference.views,
-        models=tuple(_exported(job)),
-        decode_ms=_decode_prices(job),
-        scores={model.name: _gated_scores(job, model) for model in version.models},
-        prices_from=_processor(),
-        packages={package: package_version(package) for package in PACKAGES},
+        planned=BATCH,
+        max_abs_diff=config.export.max_abs_diff,
+        metric=metrics.get(version.metric),
+        codes=rows.codes,
+        device="cuda" if gpu else "cpu",
+        threads=devices.cores(),
+        image_torch=machine.packages.get("torch", ""),
+        notes=(NO_GPU,) if machine.accelerator == "cuda" and not gpu else (),
     )
-    result.write()
-    return result, True
-
-
-def _is_whole(export: Export) -> bool:
-    """Whether the files that git does not keep are here, too: a fresh clone has only the record."""
-    models = ((export.folder / model.file, model.bytes) for model in export.models)
-    arrays = (export.oof(name, view) for name in export.scores for view in export.views)
-    return all(p.is_file() and p.stat().st_size == size for p, size in models) and all(p.is_file() for p in arrays)
+    return Job(config, version, rows, folds, root, folder, workspace.cache, recipe, report)
 
 
 def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
@@ -131,74 +146,43 @@ def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np
     return trained.read_folds(version.folder / trained.FOLDS)
 
 
-def _exported(job: Job) -> Iterator[ExportedModel]:
-    total = sum(len(model.checkpoints) for model in job.version.models)
-    done = 0
-    for model in job.version.models:
-        pixels = images.decoded(job.rows.paths, model.input, root=job.root, cache=job.cache, report=job.report)
-        shape = (len(pixels), len(job.version.classes))
-        oof: dict[str, NDArray[np.float32]] = {view: np.zeros(shape, dtype=np.float32) for view in job.config.inference.views}
-        for checkpoint in model.checkpoints:
-            job.report(done, total, f"{model.name} fold {checkpoint.fold}: export and compare")
-            yield _one(job, model, checkpoint.fold, pixels, oof)
-            done += 1
-            job.report(done, total, f"{model.name} fold {checkpoint.fold}: exported")
-        for view, predicted in oof.items():
-            with replacing(job.folder / f"oof-{model.name}-{view}.npy") as temporary, temporary.open("wb") as stream:
-                np.save(stream, predicted)
+def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], dict[str, float | None], Probe]:
+    """All folds of one model with their price, their scores by view, and the probe rows."""
+    pixels = images.decoded(job.rows.paths, model.input, root=job.root, cache=job.cache, report=job.report)
+    shape = (len(job.recipe.views), len(pixels), len(job.version.classes))
+    before, after = np.full((2, *shape), np.nan, dtype=np.float32)
+    folds, strangers = [], None
+    for fold in _folds(job, model, pixels):
+        if fold.honest:
+            before[:, fold.rows], after[:, fold.rows] = fold.before, fold.after
+        else:
+            strangers = strangers or fold
+        folds.append(fold.model)
+    for view, predicted in zip(job.recipe.views, after, strict=True):
+        with replacing(job.folder / f"oof-{model.name}-{view}.npy") as temporary, temporary.open("wb") as stream:
+            np.save(stream, predicted)
+    scores = _gated_scores(job, model, after)
+    probe = _probe(job, model, folds, before, strangers)
+    job.report(0, None, f"{model.name}: price")
+    example = {"image": np.asarray(pixels[: max(pricing.BATCHES)])}
+    prices = pricing.price(job.folder / folds[0].file, folds[0].format, example, cuda=job.recipe.device == "cuda")
+    own = prices[0]
+    told = {size: times["median_ms"] for size, times in own.batch.items()}
+    priced = [replace(one, prices=prices, priced_file=folds[0].file, ms_per_sample=told, load_ms=own.load_ms) for one in folds]
+    return priced, scores, probe
 
 
-def _one(
-    job: Job, model: trained.TrainedModel, fold: int, pixels: NDArray[np.uint8], oof: dict[str, NDArray[np.float32]]
-) -> ExportedModel:
-    """Export one fold, fill its rows of `oof`, compare and price it."""
-    shape = model.input
-    size = (shape.height, shape.width)
-    backbone = models.create(model.backbone, model.arguments, len(job.version.classes), pretrained=False, image_size=size)
-    source = models.portable(backbone, model.mean, model.std).eval()
-    checkpoint = job.version.checkpoint(model, fold)
-    _refuse_changed(checkpoint, next(c.sha256 for c in model.checkpoints if c.fold == fold))
-    models.load_weights(source, checkpoint)
-    file = job.folder / f"{model.name}-f{fold}-{job.precision}.onnx"
-    with replacing(file) as temporary:
-        onnx_format.write(source, shape.height, shape.width, temporary, job.precision)
-    opened = time.perf_counter()
-    backend = backends.open(file)
-    held_out = np.flatnonzero(job.folds == fold)
-    backend.run(pixels[held_out[:1]])
-    load_ms = (time.perf_counter() - opened) * 1e3
-    expected = models.probabilities(source, pixels, held_out)
-    difference = max(_difference(backend, pixels[held_out], expected, batch) for batch in COMPARED)
-    limit = job.config.export.max_abs_diff or TOLERANCE[job.precision]
-    if not difference <= limit:
-        raise GateError(
-            f"the export of {model.name} fold {fold} differs from its checkpoint",
-            file=file,
-            found=f"a probability differs by {difference:.1e}",
-            expected=f"at most {limit:.0e}",
-            remedy='set export.precision = "fp32", or export.max_abs_diff if you know why',
-        )
-    for view, predicted in oof.items():
-        predicted[held_out] = _answers(backend, views.get(view).apply(pixels[held_out]), BATCH)
-    answered = oof["identity"][held_out]
-    metric, truth = metrics.get(job.version.metric), job.rows.codes[held_out]
-    score, before = metric.or_none(truth, answered), metric.or_none(truth, expected)
-    return ExportedModel(
-        name=model.name,
-        fold=fold,
-        format="onnx",
-        precision=job.precision,
-        file=file.name,
-        sha256=sha256_file(file),
-        bytes=file.stat().st_size,
-        batches=COMPARED,
-        max_abs_diff=difference,
-        argmax_equal=float((answered.argmax(1) == expected.argmax(1)).mean()),
-        score=score,
-        score_delta=None if score is None or before is None else score - before,
-        ms_per_sample={str(batch): _price(backend, pixels, batch) for batch in (1, BATCH)},
-        load_ms=load_ms,
-    )
+def _folds(job: Job, model: trained.TrainedModel, pixels: NDArray[np.uint8]) -> Iterator[folding.Fold]:
+    total = sum(len(one.checkpoints) for one in job.version.models)
+    done = sum(len(one.checkpoints) for one in job.version.models[: job.version.models.index(model)])
+    for number, checkpoint in enumerate(model.checkpoints, start=done):
+        job.report(number, total, f"{model.name} fold {checkpoint.fold}: export and compare")
+        _refuse_changed(job.version.checkpoint(model, checkpoint.fold), checkpoint.sha256)
+        network = job.version.network(model, checkpoint.fold)
+        held_out = np.flatnonzero((job.folds == checkpoint.fold) & (job.folds >= 0))
+        taken = source.image(network, model.input.height, model.input.width)
+        yield folding.export(job.recipe, model.name, checkpoint.fold, taken, pixels, held_out)
+        job.report(number + 1, total, f"{model.name} fold {checkpoint.fold}: exported")
 
 
 def _refuse_changed(checkpoint: Path, expected: str) -> None:
@@ -216,27 +200,43 @@ def _refuse_changed(checkpoint: Path, expected: str) -> None:
         )
 
 
-def _answers(backend: backends.Backend, pixels: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
-    return np.concatenate([backend.run(pixels[start : start + batch]) for start in range(0, len(pixels), batch)])
+def _gated_scores(job: Job, model: trained.TrainedModel, after: NDArray[np.float32]) -> dict[str, float | None]:
+    """View -> metric on all out-of-fold rows. Raises GateError when the identity view lost more than kernel.toml allows."""
+    metric, honest = job.recipe.metric, np.isfinite(after[0]).all(axis=1)
+    codes = job.rows.codes[honest]
+    if not len(codes):
+        return dict.fromkeys(job.recipe.views)
+    scores = {view: metric.or_none(codes, seen[honest]) for view, seen in zip(job.recipe.views, after, strict=True)}
+    was, now = metric.or_none(codes, np.load(job.version.oof(model.name, "identity"))[honest]), scores["identity"]
+    if was is not None and now is not None and -metric.gain(now, was) > job.config.export.max_score_drop:
+        raise GateError(
+            f"the export of {model.name} lost score on out-of-fold rows",
+            file=job.folder,
+            found=f"{metric.name} {now:.5f} after, {was:.5f} before",
+            expected=f"a loss of at most {job.config.export.max_score_drop}",
+            remedy='set export.precision = "fp32", or export.max_score_drop if the loss is worth it',
+        )
+    return scores
 
 
-def _difference(backend: backends.Backend, pixels: NDArray[np.uint8], expected: NDArray[np.float32], batch: int) -> float:
-    """Largest difference of a probability when rows come in batches of `batch`; NaN counts as infinite."""
-    rows = min(len(pixels), max(16, 2 * batch + 1))  # ends with a smaller batch, as real runs do
-    difference = np.abs(_answers(backend, pixels[:rows], batch) - expected[:rows])
-    return float(np.nan_to_num(difference, nan=np.inf).max())
-
-
-def _price(backend: backends.Backend, pixels: NDArray[np.uint8], batch: int) -> float:
-    """Milliseconds per sample on one thread: the median of some calls after a warm-up."""
-    example = np.ascontiguousarray(pixels[np.arange(batch) % len(pixels)])
-    backend.run(example)
-    spent = []
-    for _ in range(TIMED_RUNS):
-        started = time.perf_counter()
-        backend.run(example)
-        spent.append(time.perf_counter() - started)
-    return median(spent) * 1e3 / batch
+def _probe(
+    job: Job, model: trained.TrainedModel, folds: list[ExportedModel], before: NDArray[np.float32], stranger: folding.Fold | None
+) -> Probe:
+    """Probe rows of one model: those that it had not seen, or, for a model that saw all rows, some that it saw."""
+    honest = np.where(np.isfinite(before).all(axis=(0, 2)), job.folds, -1)
+    chosen = probes.choose(honest, job.rows.codes)
+    values, numbers = before[:, chosen], honest[chosen]
+    if not len(chosen) and stranger:
+        chosen = stranger.rows[: probes.ROWS]
+        values, numbers = stranger.before[:, : probes.ROWS], np.full(len(chosen), stranger.model.fold)
+    table = competition.read_table(job.root / job.config.data.train).iloc[chosen].to_dict("records")
+    rows = [
+        {"fold": int(number), "row": cells, "image": job.rows.paths[row].relative_to(job.root).as_posix()}
+        for number, row, cells in zip(numbers, chosen, table, strict=True)
+    ]
+    allowed = parity.limit(job.recipe.precision, job.recipe.max_abs_diff, judged=True)
+    limit = max(PROBE_SLACK, allowed or 0.0, 2 * max(one.max_abs_diff for one in folds))
+    return probes.write(job.folder, model.name, rows, job.recipe.views, values, limit)
 
 
 def _decode_prices(job: Job) -> dict[str, float]:
@@ -250,31 +250,3 @@ def _decode_prices(job: Job) -> dict[str, float]:
         inputs.decode_many(paths, shape)
         prices[shape.key] = (time.perf_counter() - started) * 1e3 / len(paths)
     return prices
-
-
-def _gated_scores(job: Job, model: trained.TrainedModel) -> dict[str, float]:
-    """View -> metric on all out-of-fold rows. Raises GateError when the identity view lost more than kernel.toml allows."""
-    metric = metrics.get(job.version.metric)
-    scores: dict[str, float] = {
-        view: metric(job.rows.codes, np.load(job.folder / f"oof-{model.name}-{view}.npy")) for view in job.config.inference.views
-    }
-    before = metric(job.rows.codes, np.load(job.version.oof(model.name, "identity")))
-    lost = -metric.gain(scores["identity"], before)
-    if lost > job.config.export.max_score_drop:
-        raise GateError(
-            f"the export of {model.name} lost score on out-of-fold rows",
-            file=job.folder,
-            found=f"{metric.name} {scores['identity']:.5f} after, {before:.5f} before",
-            expected=f"a loss of at most {job.config.export.max_score_drop}",
-            remedy='set export.precision = "fp32", or export.max_score_drop if the loss is worth it',
-        )
-    return scores
-
-
-def _processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

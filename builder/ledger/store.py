@@ -98,14 +98,17 @@ class Ledger:
         """Runs of the stages of a kernel, newest first."""
         return self._read("SELECT * FROM runs WHERE kernel = ? ORDER BY id DESC", (kernel,))
 
-    def pushes(self, server: str, kernel: str) -> list[dict[str, Any]]:
-        """Saved versions of `owner/slug`, newest first."""
-        return self._read("SELECT * FROM pushes WHERE server = ? AND kernel = ? ORDER BY version DESC", (server, kernel))
-
-    def submissions(self, server: str, competition: str) -> list[dict[str, Any]]:
-        """Submissions to a competition, newest first."""
+    def pushes(self, server: str, kernel: str | None = None) -> list[dict[str, Any]]:
+        """Saved versions of `owner/slug`, or of every kernel, newest first."""
         return self._read(
-            "SELECT * FROM submissions WHERE server = ? AND competition = ? ORDER BY ref DESC", (server, competition)
+            "SELECT * FROM pushes WHERE server = ? AND kernel = coalesce(?, kernel) ORDER BY version DESC", (server, kernel)
+        )
+
+    def submissions(self, server: str, competition: str | None = None) -> list[dict[str, Any]]:
+        """Submissions to a competition, or to all, newest first."""
+        return self._read(
+            "SELECT * FROM submissions WHERE server = ? AND competition = coalesce(?, competition) ORDER BY ref DESC",
+            (server, competition),
         )
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:

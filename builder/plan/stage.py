@@ -7,42 +7,32 @@ Never: trains, exports, or runs a model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder import competition, machines, metrics
-from builder.errors import UserError, did_you_mean
+from builder.errors import UserError
 from builder.export import record as exported
-from builder.export.record import Export
+from builder.plan import blind
 from builder.plan import order as ordering
-from builder.runtime.contract import Answer, Plan, Prefix, Source, Unit
-from builder.train import record as trained
-from builder.train.record import TrainedModel, Version
-from builder.workspace import canonical_json, read_json, write_json
+from builder.plan.members import BATCH, Joined, Member, join, members, versions_of
+from builder.runtime.contract import SCHEMA, Answer, Plan, Prefix, Probe, Source, Unit
+from builder.workspace import canonical_json, digest_of, read_json, short, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
+    from builder.metrics import Metric
+
+__all__ = ["Member", "Planned", "inputs", "load", "members", "plan", "planned", "summary", "versions_of"]
 
 FILE = "plan.json"
-BATCH = 32
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of one version that the plan may use."""
-
-    version: Version
-    export: Export
-    model: TrainedModel
-
-    @property
-    def name(self) -> str:
-        return f"{self.version.version}:{self.model.name}"
 
 
 @dataclass(frozen=True)
@@ -53,61 +43,16 @@ class Planned:
     path: Path
     gains: tuple[float, ...]
     rows: int
-    predicted: tuple[dict[str, float], ...]
-
-
-def versions_of(config: Config, weights: Path, default: str | None = None) -> dict[str, list[str]]:
-    """Version -> models that `[inference] members` asks for; all models of `default` (else the newest) when it asks for none."""
-    done = {version.version: version for version in trained.finished(weights)}
-    if not done:
-        raise UserError("no finished version to plan with", file=weights, remedy=f"kkb train {weights.name}")
-    if not config.inference.members:
-        chosen = done.get(default or "", list(done.values())[-1])
-        return {chosen.version: [model.name for model in chosen.models]}
-    wanted: dict[str, list[str]] = {}
-    for member in config.inference.members:
-        number, _, pattern = member.partition(":")
-        if number not in done:
-            raise UserError(
-                f"[inference] members names version {number}", found=", ".join(done), remedy=did_you_mean(number, done)
-            )
-        models = [model.name for model in done[number].models] if pattern == "*" else [done[number].model(pattern).name]
-        wanted.setdefault(number, [])
-        wanted[number] += [model for model in models if model not in wanted[number]]
-    return wanted
-
-
-def members(config: Config, weights: Path, exports: dict[str, Export], default: str | None = None) -> list[Member]:
-    """The members, given the current export of each version that they come from; `default` as in `versions_of`."""
-    return [
-        Member(version, exports[number], version.model(name))
-        for number, names in versions_of(config, weights, default).items()
-        for version in [trained.load(weights / number)]
-        for name in names
-    ]
+    predicted: tuple[dict[str, float | None], ...]
 
 
 def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Member]) -> tuple[Planned, bool]:
     """Write plan.json for `joined` into `folder`; False when the one that is there says the same already."""
-    _refuse_strangers(joined)
-    first = joined[0].version
-    ids, folds, labels = trained.read_folds(first.folder / trained.FOLDS)
-    number = {label: code for code, label in enumerate(first.classes)}
-    unknown = sorted(set(labels) - set(number))
-    if unknown:
-        raise UserError(
-            "folds.csv has labels that its version does not know",
-            file=first.folder,
-            found=unknown[:5],
-            remedy="bring it back from git",
-        )
-    y = np.array([number[label] for label in labels], dtype=np.int64)
-    families, oof, origin = _families(joined, ids, labels)
+    together = join(joined)
     metric = metrics.get(config.competition.metric)
-    found = ordering.order(families, oof, y, folds, metric, equal=config.inference.blend == "mean")
-    units = tuple(_unit(*origin[step.family], step.fold) for step in found.steps)
-    low, high = ordering.interval(y, found.predicted, metric)
-    test_rows = len(competition.read_table(root / config.data.test))
+    found, y = _ordered(config, together, metric)
+    units = tuple(_unit(*together.origin[step.family], step.fold) for step in found.steps)
+    low, high = ordering.interval(y, found.predicted, metric) if len(y) else (None, None)
     made = Plan(
         kernel=name,
         task=config.data.task,
@@ -116,12 +61,19 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
         limit_s=config.competition.limit,
         reserve=config.inference.reserve,
         source=Source(config.competition.slug, config.data.test, config.data.sample_submission, config.data.test_image),
-        answer=_answer(config, root, first.classes),
+        answer=_answer(config, root, joined[0].version.classes),
         units=units,
-        prefixes=tuple(Prefix(step.weights, step.temperature, step.score) for step in found.steps),
-        prior=first.prior,
+        prefixes=tuple(Prefix(step.weights, step.temperature, _known(step.score)) for step in found.steps),
+        prior=joined[0].version.prior,
         notes=found.dropped,
-        expected={"score": found.steps[-1].score, "low": low, "high": high, "prices_from": joined[0].export.prices_from},
+        expected={
+            "score": _known(found.steps[-1].score),
+            "low": low,
+            "high": high,
+            "prices_from": prices_from(joined),
+            "inputs": inputs(config, joined),
+        },
+        probes=tuple(_probes(joined, units)),
     )
     made.check()
     path = folder / FILE
@@ -129,8 +81,83 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     fresh = not path.is_file() or canonical_json(read_json(path, remedy=f"kkb plan {name}")) != canonical_json(raw)
     if fresh:
         write_json(path, raw)
-    rows = max(len(ids), test_rows)
-    return Planned(made, path, tuple(step.gain for step in found.steps), rows, _curve(made, joined, rows, low, high)), fresh
+    return planned(config, made, path, root, [step.gain for step in found.steps]), fresh
+
+
+def planned(config: Config, made: Plan, path: Path, root: Path, gains: list[float] | None = None) -> Planned:
+    """`made` with what a person wants to know of it; `gains` are told from the scores when nobody measured them just now."""
+    if gains is None:
+        scores = [prefix.score for prefix in made.prefixes]
+        metric = metrics.get(made.metric)
+        gains = [0.0] + [
+            metric.gain(now, before) if now is not None and before is not None else 0.0
+            for before, now in itertools.pairwise(scores)
+        ]
+    rows = len(competition.read_table(root / config.data.test))
+    return Planned(made, path, tuple(gains), rows, _curve(made, rows))
+
+
+def _known(score: float | None) -> float | None:
+    """`score`, or None for one that is not a number."""
+    return score if score is not None and np.isfinite(score) else None
+
+
+def _ordered(config: Config, together: Joined, metric: Metric) -> tuple[ordering.Order, NDArray[np.int64]]:
+    """The order of units, and the true classes of the rows that it was found on."""
+    if not np.isfinite(together.oof).any():
+        return blind.order(together.families), together.y[:0]
+    honest = np.asarray(np.isfinite(together.oof).all(axis=(0, 2)))
+    if not honest.any():
+        strangers = [f.name for f, oof in zip(together.families, together.oof, strict=True) if not np.isfinite(oof).any()]
+        raise UserError(
+            "no row was left out by all models of the plan, so they cannot be compared",
+            found=f"no out-of-fold predictions of {', '.join(strangers)}" if strangers else "hold-outs without a common row",
+            remedy="say in kernel.toml which rows they did not see (folds or holdout), or take them out of [inference] members",
+        )
+    y, equal = together.y[honest], config.inference.blend == "mean"
+    found = ordering.order(together.families, together.oof[:, honest], y, together.folds[honest], metric, equal=equal)
+    if honest.all():
+        return found, y
+    note = f"planned on the {int(honest.sum())} of {len(honest)} rows that every model left out"
+    return replace(found, dropped=(*found.dropped, note)), y
+
+
+def inputs(config: Config, joined: list[Member]) -> str:
+    """Names what a plan is made from, prices left out: a measurement repeated must not make another plan of itself."""
+    made_from = [[member.name, member.export.digest, member.backend] for member in joined]
+    settings = [config.competition.model_dump(mode="json"), config.data.model_dump(mode="json")]
+    return short(digest_of([SCHEMA, made_from, settings, config.inference.model_dump(mode="json")]))
+
+
+def kept(config: Config, folder: Path, joined: list[Member]) -> Plan | None:
+    """The plan in `folder` when it was made from these inputs, whatever prices it counted with; else None."""
+    try:
+        made = load(folder)
+    except UserError:
+        return None
+    return made if made.expected.get("inputs") == inputs(config, joined) else None
+
+
+def prices_from(joined: list[Member]) -> str:
+    """Where the prices were measured, in words."""
+    told = []
+    for member in joined:
+        price = member.price(member.export.of(member.model.name)[0])
+        if price.measured_on == exported.HOME:
+            told.append(member.export.prices_from)
+        else:
+            hardware = (member.prices.measured_on if member.prices else {}).get("processor", "")
+            told.append(f"a run on {price.measured_on}" + (f" ({hardware})" if hardware else ""))
+    return "; ".join(dict.fromkeys(told))
+
+
+def _probes(joined: list[Member], units: tuple[Unit, ...]) -> Iterator[Probe]:
+    """The rows by which each member that the plan uses is probed."""
+    used = {unit.member for unit in units}
+    for member in joined:
+        probe = member.export.probe(member.model.name)
+        if probe and member.name in used:
+            yield Probe(member.name, member.name, probe.table.file, probe.values.file, probe.max_abs_diff)
 
 
 def load(folder: Path) -> Plan:
@@ -144,64 +171,6 @@ def load(folder: Path) -> Plan:
         raise UserError("not a plan of this version of kkb", file=path, found=error, remedy=f"kkb plan {folder.name}") from None
 
 
-def _refuse_strangers(joined: list[Member]) -> None:
-    first = joined[0].version
-    for member in joined[1:]:
-        if member.version.classes != first.classes:
-            raise UserError(
-                f"{member.name} answers other classes than {joined[0].name}",
-                found=", ".join(member.version.classes[:10]),
-                expected=", ".join(first.classes[:10]),
-                remedy="join versions of one target only",
-            )
-
-
-def _families(
-    joined: list[Member], ids: tuple[str, ...], labels: tuple[str, ...]
-) -> tuple[list[ordering.Family], NDArray[np.float32], list[tuple[Member, str]]]:
-    """Families with their out-of-fold predictions float32 (families, rows, classes), rows in the order of `ids`."""
-    families, arrays, origin = [], [], []
-    truth = dict(zip(ids, labels, strict=True))
-    for member in joined:
-        own, _, said = trained.read_folds(member.version.folder / trained.FOLDS)
-        if set(own) != set(ids):
-            raise UserError(
-                f"{member.name} was trained on other rows than {joined[0].name}",
-                found=f"{len(set(own) ^ set(ids))} ids that only one of them has",
-                remedy="join versions with equal row ids, or train one of them again",
-            )
-        if dict(zip(own, said, strict=True)) != truth:
-            raise UserError(
-                f"{member.name} was trained on other labels than {joined[0].name}",
-                remedy="train one of them again: a plan needs one truth",
-            )
-        position = {identity: row for row, identity in enumerate(own)}
-        rows = [position[identity] for identity in ids]
-        models = member.export.of(member.model.name)
-        seconds = float(np.mean([_seconds(model) for model in models]))
-        for view in member.export.views:
-            families.append(ordering.Family(f"{member.name} {view}", seconds, tuple(model.fold for model in models)))
-            arrays.append(_array(member.export.oof(member.model.name, view), member)[rows])
-            origin.append((member, view))
-    return families, np.stack(arrays), origin
-
-
-def _array(path: Path, member: Member) -> NDArray[np.float32]:
-    try:
-        return np.load(path)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "the out-of-fold predictions cannot be read",
-            file=path,
-            found=error,
-            remedy=f"kkb export {member.version.name} on the machine that trained",
-        ) from None
-
-
-def _seconds(model: exported.ExportedModel) -> float:
-    return round(model.ms_per_sample[str(BATCH)] / 1e3, 7)  # a tenth of a microsecond is finer than any clock needs
-
-
 def _unit(member: Member, view: str, fold: int) -> Unit:
     model = next(m for m in member.export.of(member.model.name) if m.fold == fold)
     return Unit(
@@ -210,11 +179,12 @@ def _unit(member: Member, view: str, fold: int) -> Unit:
         view=view,
         dataset=member.name,
         file=model.file,
-        backend=model.format,
+        backend=member.backend,
         input=member.model.input,
         batch=BATCH,
-        seconds=_seconds(model),
-        load_s=round(model.load_ms / 1e3, 4),
+        seconds=round(member.price(model).ms_per_sample / 1e3, 7),  # a tenth of a microsecond is finer than any clock needs
+        load_s=round(member.price(model).load_ms / 1e3, 4),
+        decode_s=round(member.decode_s, 7),
     )
 
 
@@ -233,20 +203,18 @@ def _answer(config: Config, root: Path, classes: tuple[str, ...]) -> Answer:
     return Answer(config.competition.file, config.data.id, form, columns, classes)
 
 
-def _curve(made: Plan, joined: list[Member], rows: int, low: float, high: float) -> tuple[dict[str, float], ...]:
+def _curve(made: Plan, rows: int) -> tuple[dict[str, float | None], ...]:
     """Seconds for `rows` samples after each unit, on one thread of the machine that was priced, with the predicted score."""
-    prices: dict[str, float] = {}
-    for member in joined:
-        prices.update(member.export.decode_ms)
     spent, paid, curve = 0.0, set[str](), []
+    low, high, last = (made.expected.get(key) for key in ("low", "high", "score"))
     for unit, prefix in zip(made.units, made.prefixes, strict=True):
         spent += unit.load_s + rows * unit.seconds
         if unit.input.key not in paid:
             paid.add(unit.input.key)
-            spent += rows * prices.get(unit.input.key, 0.0) / 1e3
-        score = prefix.score if prefix.score is not None else float("nan")
-        last = made.prefixes[-1].score or 0.0
-        curve.append({"budget_s": round(spent, 3), "score": score, "low": low + score - last, "high": high + score - last})
+            spent += rows * unit.decode_s
+        shift = None if prefix.score is None or last is None else prefix.score - last
+        bounds = [None if shift is None or bound is None else bound + shift for bound in (low, high)]
+        curve.append({"budget_s": round(spent, 3), "score": prefix.score, "low": bounds[0], "high": bounds[1]})
     return tuple(curve)
 
 

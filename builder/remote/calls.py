@@ -7,10 +7,11 @@ client's own SDK. Nothing here repeats, waits or decides: that is the caller's s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ Report = Callable[[int], None]
 PAGE = 200
 STREAMS = LogStreams()
 # Calls that change something; all others may be repeated.
-WRITES = frozenset({"dataset_create", "kernel_push", "submit_code"})
+WRITES = frozenset(
+    {
+        *("dataset_create", "dataset_settings", "dataset_delete", "model_create", "variation_create"),
+        *("kernel_push", "submit_code"),
+    }
+)
 
 
 class Session:
@@ -146,11 +152,18 @@ def dataset_create(api: Any, _report: Report, *, folder: str, state: str, names:
     The client's upload state goes to the folder `state`, which the caller owns. A file that cannot be uploaded stops the call
     before anything is created.
     """
+    with _uploading(api, state, names):
+        return _plain(api.dataset_create_new(folder, public=public, quiet=True, convert_to_csv=False, dir_mode="skip"))
+
+
+@contextlib.contextmanager
+def _uploading(api: Any, state: str, names: list[str]) -> Iterator[None]:
+    """The client keeps its upload state in `state`, and creates nothing of some of the files `names`."""
     before = tempfile.tempdir
     tempfile.tempdir = state
     try:
         with versions.whole_uploads(api, names):
-            return _plain(api.dataset_create_new(folder, public=public, quiet=True, convert_to_csv=False, dir_mode="skip"))
+            yield
     except UploadError:
         _forget_unfinished(Path(state))
         raise
@@ -168,6 +181,48 @@ def _forget_unfinished(state: Path) -> None:
 def datasets_mine(api: Any, _report: Report, *, page: int) -> Any:
     """One page of our own datasets."""
     return [_plain(one) for one in api.dataset_list(mine=True, page=page) or []]
+
+
+def dataset_metadata(api: Any, _report: Report, *, owner: str, slug: str) -> Any:
+    answer = _plain(versions.dataset_metadata(api, owner, slug))
+    if answer.get("errorMessage"):
+        raise ServerError(answer["errorMessage"])
+    return answer["info"]
+
+
+def dataset_settings(api: Any, _report: Report, *, owner: str, slug: str, settings: dict[str, Any]) -> list[str]:
+    """Replace all settings of a dataset; what the server has against them."""
+    return list(_plain(versions.dataset_settings(api, owner, slug, settings)).get("errors") or [])
+
+
+def dataset_delete(api: Any, _report: Report, *, owner: str, slug: str) -> str:
+    """Why it was not deleted; empty when it was."""
+    return str(_plain(versions.dataset_delete(api, owner, slug)).get("error") or "")
+
+
+def model_create(api: Any, _report: Report, *, folder: str) -> Any:
+    """Create the empty model that the metadata in `folder` describe."""
+    return _plain(api.model_create_new(folder))
+
+
+def variation_create(api: Any, _report: Report, *, folder: str, state: str, names: list[str]) -> Any:
+    """Upload the files `names` of `folder` and make version 1 of the variation that its metadata describe."""
+    with _uploading(api, state, names):
+        return _plain(api.model_instance_create(folder, quiet=True, dir_mode="skip"))
+
+
+def variation_files(api: Any, _report: Report, *, variation: str, version: int, page_token: str | None) -> Any:
+    """One page of the files of `owner/model/framework/variation` in that version."""
+    return _plain(api.model_instance_version_files(f"{variation}/{version}", page_token=page_token, page_size=PAGE))
+
+
+def variation(api: Any, _report: Report, *, variation: str) -> Any:
+    return _plain(api.model_instance_get(variation))
+
+
+def kernels_mine(api: Any, _report: Report, *, page: int) -> Any:
+    """One page of our own kernels."""
+    return [_plain(one) for one in api.kernels_list(mine=True, page=page, page_size=100) or []]
 
 
 def kernel_push(api: Any, _report: Report, *, folder: str, timeout: int | None) -> Any:
@@ -231,6 +286,14 @@ CALLS: dict[str, Callable[..., Any]] = {
         dataset_files,
         dataset_create,
         datasets_mine,
+        dataset_metadata,
+        dataset_settings,
+        dataset_delete,
+        model_create,
+        variation_create,
+        variation_files,
+        variation,
+        kernels_mine,
         kernel_push,
         kernel,
         kernel_status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import zipfile
 from dataclasses import asdict, dataclass
@@ -125,6 +126,16 @@ def describe(client: Client, slug: str) -> Competition:
         entered=bool(answer.get("userHasEntered")),
         closed=bool(answer.get("submissionsDisabled")),
     )
+
+
+def over(client: Client, slug: str, now: dt.datetime | None = None) -> bool:
+    """Whether competition `slug` has closed, at `now` (naive UTC; default: the time). False when Kaggle tells no deadline."""
+    deadline = describe(client, slug).deadline
+    if not deadline:
+        return False
+    ends = dt.datetime.fromisoformat(deadline)
+    ends = ends.astimezone(dt.UTC).replace(tzinfo=None) if ends.tzinfo else ends
+    return ends < (now or dt.datetime.now(dt.UTC).replace(tzinfo=None))
 
 
 def _searched(client: Client, slug: str) -> dict[str, Any]:

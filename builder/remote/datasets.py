@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import GateError, RemoteError, UserError, WaitError
-from builder.remote import staging
+from builder.errors import GateError, RemoteError, WaitError
+from builder.remote import depositing, sharing, staging
 from builder.remote.account import username
-from builder.remote.answers import TRY_AGAIN, RefusedError, UnavailableError
-from builder.remote.progress import Meter, Progress
+from builder.remote.answers import TRY_AGAIN, RefusedError
+from builder.remote.progress import Progress
 from builder.remote.retry import Polling
 from builder.remote.staging import Bundle
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from builder.remote.client import Client
 
 READY, FAILED, DELETED = "READY", "FAILED", "DELETED"
-SILENCE_S = 180.0
-ATTEMPTS = 4
 MOST_PAGES = 200
 # A fresh dataset can be ready before its file list is.
 SETTLE_S = 60.0
@@ -63,16 +61,37 @@ def files(client: Client, owner: str, slug: str) -> dict[str, int]:
     return {file["name"]: int(file.get("totalBytes") or 0) for file in found}
 
 
-def stored(client: Client) -> int:
-    """Bytes of all our datasets."""
-    sizes: dict[str, int] = {}
+@dataclass(frozen=True)
+class Owned:
+    """One dataset of ours, with the bytes of its newest version."""
+
+    slug: str
+    title: str
+    bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def list_own(client: Client) -> list[Owned]:
+    """All datasets that we own, newest first; those that others share with us are not among them."""
+    me, found = username(client).lower(), dict[str, Owned]()
     for number in range(1, MOST_PAGES + 1):
         page = client.call("datasets_mine", page=number)
-        new = {one["ref"]: int(one.get("totalBytes") or 0) for one in page if one["ref"] not in sizes}
-        sizes.update(new)
-        if not new:
+        refs = {one["ref"]: one for one in page if one["ref"] not in found}
+        found |= {
+            ref: Owned(ref.rpartition("/")[2], one.get("title") or "", int(one.get("totalBytes") or 0))
+            for ref, one in refs.items()
+        }
+        if not refs:
             break
-    return sum(sizes.values())
+    return [one for ref, one in found.items() if ref.partition("/")[0].lower() == me]
+
+
+def stored(client: Client) -> int:
+    """Bytes of all our datasets."""
+    return sum(one.bytes for one in list_own(client))
 
 
 def ensure(
@@ -98,77 +117,42 @@ def ensure(
     state = status(client, bundle.owner, bundle.slug)
     sent, created = 0, False
     if state in (None, DELETED):
-        _check_owner(client, bundle)
+        depositing.check_owner(client, bundle)
         staging.check_content(bundle)
-        sent = _create(client, bundle, on_progress)
+        sent = depositing.deposit(
+            client,
+            bundle,
+            "dataset_create",
+            accepted=_accepted,
+            there=lambda: _there(client, bundle.owner, bundle.slug),
+            on_progress=on_progress,
+            public=bundle.public,
+        )
         created = True
     _wait(client, bundle, ready_s, polling or Polling(), on_progress)
     _compare(client, bundle, created=created)
+    sharing.share(client, bundle.owner, bundle.slug, bundle.collaborators)
     return Uploaded(bundle.name, sent, client.clock() - start, created)
 
 
-def _check_owner(client: Client, bundle: Bundle) -> None:
-    me = username(client)
-    if bundle.owner != me:
-        raise UserError(
-            "the dataset belongs to somebody else",
-            file=bundle.folder / staging.METADATA,
-            found=bundle.owner,
-            expected=me,
-            remedy="run `kkb bundle` again with these credentials, or use the owner's",
-        )
+def delete(client: Client, owner: str, slug: str) -> None:
+    """Delete a dataset. Raises UserError when there is none of ours by that name, RemoteError when Kaggle keeps it."""
+    refused = depositing.once(
+        client,
+        lambda: client.call("dataset_delete", owner=owner, slug=slug),
+        lambda: not _there(client, owner, slug),
+    )
+    if refused and _there(client, owner, slug):
+        remedy = "a dataset that something still uses can't be deleted; see the message"
+        raise RemoteError(f"Kaggle did not delete dataset '{owner}/{slug}'", found=refused, remedy=remedy)
 
 
-def _create(client: Client, bundle: Bundle, on_progress: Progress | None) -> int:
-    """Upload and create; the bytes sent. What an interruption leaves is continued by the next command."""
-    meter = Meter(client, on_progress, bundle.bytes, bundle.name)
-    with staging.stage(bundle, client.destination) as staged:
-        try:
-            _create_from(client, bundle, staged, meter)
-        except RefusedError:
-            staging.clear(staged)
-            raise
-        staging.clear(staged)
-    return meter.bytes
-
-
-def _create_from(client: Client, bundle: Bundle, staged: Path, meter: Meter) -> None:
-    """A lost answer is read back before the next try, which continues the upload."""
-    failures = 0
-    while True:
-        meter.next_call()
-        try:
-            answer = client.call(
-                "dataset_create",
-                timeout_s=SILENCE_S,
-                on_bytes=meter,
-                folder=str(staged / "files"),
-                state=str(staged / "state"),
-                names=sorted(bundle.files),
-                public=bundle.public,
-            )
-        except UnavailableError as error:
-            failures += 1
-            if failures >= ATTEMPTS:
-                raise
-            client.pause(failures, error)
-            answer = {}
-        if _accepted(answer) or _there(client, bundle):
-            return
-        if answer:
-            raise RemoteError(
-                f"Kaggle did not create dataset '{bundle.name}'",
-                found=answer.get("error") or f"status '{answer.get('status')}'",
-                remedy="change what the message names; a slug of a deleted dataset may stay taken for a while",
-            )
-
-
-def _accepted(answer: dict[str, Any]) -> bool:
+def _accepted(answer: Mapping[str, Any]) -> bool:
     return str(answer.get("status", "")).lower() == "ok" and not answer.get("error")
 
 
-def _there(client: Client, bundle: Bundle) -> bool:
-    return status(client, bundle.owner, bundle.slug) not in (None, DELETED)
+def _there(client: Client, owner: str, slug: str) -> bool:
+    return status(client, owner, slug) not in (None, DELETED)
 
 
 def _wait(client: Client, bundle: Bundle, ready_s: float, polling: Polling, on_progress: Progress | None) -> None:
@@ -199,7 +183,8 @@ def _wait(client: Client, bundle: Bundle, ready_s: float, polling: Polling, on_p
 def _compare(client: Client, bundle: Bundle, *, created: bool) -> None:
     """Raise when the dataset does not hold the folder's files."""
     patience = SETTLE_S if created else 0.0
-    found = _until(client, patience, lambda: staging.difference(files(client, bundle.owner, bundle.slug), bundle.files))
+    compare = staging.difference if created else staging.unlike
+    found = _until(client, patience, lambda: compare(files(client, bundle.owner, bundle.slug), bundle.files))
     if not found:
         return
     if created:
@@ -213,7 +198,7 @@ def _compare(client: Client, bundle: Bundle, *, created: bool) -> None:
         f"the name '{bundle.name}' is taken by other content",
         found=found,
         expected="the files of manifest.json, by name and size",
-        remedy="run `kkb bundle` again; it takes another name when this one is taken",
+        remedy=f'[bundle] taken = ["{bundle.slug}"] in kernel.toml gives the content another name; then kkb bundle NAME',
     )
 
 

@@ -31,6 +31,7 @@ class KernelFolder:
         owner: Its owner.
         slug: Its name.
         datasets: `owner/slug` of each dataset it mounts.
+        models: `owner/model/framework/variation/version` of each model it mounts.
         competitions: Slug of each competition it mounts.
         source: Its notebook as the official client sends it.
     """
@@ -39,6 +40,7 @@ class KernelFolder:
     owner: str
     slug: str
     datasets: tuple[str, ...]
+    models: tuple[str, ...]
     competitions: tuple[str, ...]
     source: str
 
@@ -61,6 +63,7 @@ def read(folder: Path) -> KernelFolder:
         owner, slug = metadata["id"].split("/")
         title, code = metadata["title"], folder / metadata["code_file"]
         datasets = tuple(metadata.get("dataset_sources") or ())
+        models = tuple(metadata.get("model_sources") or ())
         competitions = tuple(metadata.get("competition_sources") or ())
         shape = metadata.get("machine_shape") or ""
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -77,7 +80,7 @@ def read(folder: Path) -> KernelFolder:
         raise UserError(
             "the notebook and one of its datasets have the same name", file=file, found=metadata["id"], remedy="rename the kernel"
         )
-    return KernelFolder(folder, owner, slug, datasets, competitions, _source(code))
+    return KernelFolder(folder, owner, slug, datasets, models, competitions, _source(code))
 
 
 def _check_title(file: Path, slug: str, title: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import GateError, KkbError, RemoteError, RunError, UserError
-from builder.remote import competitions, datasets, kernel_folder, runs
+from builder.remote import competitions, datasets, kernel_folder, models, runs
 from builder.remote.account import username
 from builder.remote.answers import TRY_AGAIN, RefusedError, UnavailableError
 from builder.remote.kernel_folder import KernelFolder
@@ -194,8 +194,24 @@ def _check_sources(client: Client, local: KernelFolder) -> None:
                 expected=datasets.READY,
                 remedy="run `kkb push` again; it uploads the datasets and waits for them",
             )
+    for source in local.models:
+        _check_model(client, local, source)
     for slug in local.competitions:
         competitions.check_access(client, slug)
+
+
+def _check_model(client: Client, local: KernelFolder, source: str) -> None:
+    """The official client refuses a model without its version, and Kaggle drops one that is not there without a word."""
+    variation, _, version = source.rpartition("/")
+    pinned = variation.count("/") == 3 and version.isdigit()
+    if not pinned or models.files(client, variation, int(version)) is None:
+        raise GateError(
+            f"model '{source}' is not there",
+            file=local.folder / kernel_folder.METADATA,
+            found="no such version" if pinned else "no version",
+            expected="owner/model/framework/variation/version of a model that you may see",
+            remedy="run `kkb push` again; it uploads the models and waits for them",
+        )
 
 
 def _name(address: str) -> str | None:

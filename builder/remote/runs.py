@@ -25,11 +25,19 @@ LogEntry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest version of a kernel: its number, its source, and its kind (`notebook`, `script`; empty when not told)."""
+    """The newest version of a kernel.
+
+    Attributes:
+        version: Its number.
+        source: Its source.
+        kind: `notebook` or `script`; empty when not told.
+        image: The image it ran on, by digest; empty when not told.
+    """
 
     version: int
     source: str
     kind: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,10 @@ def latest(client: Client, kernel: str) -> Latest | None:
         raise
     metadata, blob = answer.get("metadata") or {}, answer.get("blob") or {}
     return Latest(
-        int(metadata.get("currentVersionNumber") or 0), blob.get("source") or "", str(metadata.get("kernelType") or "").lower()
+        version=int(metadata.get("currentVersionNumber") or 0),
+        source=blob.get("source") or "",
+        kind=str(metadata.get("kernelType") or "").lower(),
+        image=metadata.get("dockerImage") or "",
     )
 
 

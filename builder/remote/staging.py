@@ -23,6 +23,7 @@ from builder.errors import UserError
 from builder.workspace import digest_of, read_json, sha256_file
 
 METADATA = "dataset-metadata.json"
+MODEL_METADATA, VARIATION_METADATA = "model-metadata.json", "model-instance-metadata.json"
 MANIFEST = "manifest.json"
 # What the official client silently leaves out of an upload.
 RESERVED = re.compile(r"(datapackage|kernel-metadata|model-metadata|model-instance-metadata)\.json|dataset-cover-image\..*")
@@ -42,6 +43,8 @@ class Bundle:
         files: Name -> bytes of everything that is uploaded, the manifest included.
         sha256: Name -> sha256 of everything but the manifest.
         public: Whether everybody may see it.
+        collaborators: Users who may see it all the same.
+        variation: `framework/variation` of a Kaggle Model; empty for a dataset.
     """
 
     folder: Path
@@ -51,11 +54,18 @@ class Bundle:
     files: Mapping[str, int]
     sha256: Mapping[str, str]
     public: bool
+    collaborators: tuple[str, ...] = ()
+    variation: str = ""
 
     @property
     def name(self) -> str:
-        """`owner/slug`."""
-        return f"{self.owner}/{self.slug}"
+        """`owner/slug`; of a model `owner/slug/framework/variation`."""
+        return f"{self.owner}/{self.slug}/{self.variation}" if self.variation else f"{self.owner}/{self.slug}"
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """What lies beside its files and tells the official client what to make of them."""
+        return (MODEL_METADATA, VARIATION_METADATA) if self.variation else (METADATA,)
 
     @property
     def bytes(self) -> int:
@@ -70,10 +80,34 @@ def read(folder: Path) -> Bundle:
         UserError: Its metadata is not one that Kaggle takes, or its files are not those of the manifest.
     """
     metadata = read_json(folder / METADATA, remedy=REMEDY)
-    manifest = read_json(folder / MANIFEST, remedy=REMEDY)
     try:
         owner, slug = metadata["id"].split("/")
-        title = metadata["title"]
+        told = (owner, slug, metadata["title"], not metadata.get("isPrivate", True))
+        collaborators = tuple(one["username"] for one in metadata.get("collaborators") or ())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError("not a dataset folder of ours", file=folder, found=repr(error), remedy=REMEDY) from None
+    return _bundle(folder, *told, collaborators=collaborators)
+
+
+def read_model(folder: Path) -> Bundle:
+    """The folder of a Kaggle Model, checked like a dataset's."""
+    model = read_json(folder / MODEL_METADATA, remedy=REMEDY)
+    variation = read_json(folder / VARIATION_METADATA, remedy=REMEDY)
+    try:
+        owner, slug = model["ownerSlug"], model["slug"]
+        place = f"{variation['framework']}/{variation['instanceSlug']}"
+        if (variation["ownerSlug"], variation["modelSlug"]) != (owner, slug):
+            raise ValueError(f"{VARIATION_METADATA} is about another model")
+        told = (owner, slug, model["title"], not model["isPrivate"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("not a model folder of ours", file=folder, found=repr(error), remedy=REMEDY) from None
+    return _bundle(folder, *told, variation=place)
+
+
+def _bundle(folder: Path, owner: str, slug: str, title: Any, public: bool, **more: Any) -> Bundle:
+    """What metadata and manifest say, when the folder agrees."""
+    manifest = read_json(folder / MANIFEST, remedy=REMEDY)
+    try:
         files = {entry["name"]: int(entry["bytes"]) for entry in manifest["files"]}
         sha256 = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
         digest = manifest["digest"]
@@ -81,15 +115,16 @@ def read(folder: Path) -> Bundle:
         raise UserError("not a dataset folder of ours", file=folder, found=repr(error), remedy=REMEDY) from None
     _check_names(folder, slug, title, files)
     files[MANIFEST] = (folder / MANIFEST).stat().st_size
-    _check_files(folder, files)
-    return Bundle(folder, owner, slug, digest, files, sha256, not metadata.get("isPrivate", True))
+    bundle = Bundle(folder, owner, slug, digest, files, sha256, public, **more)
+    _check_files(bundle)
+    return bundle
 
 
 def _check_names(folder: Path, slug: str, title: Any, files: Mapping[str, int]) -> None:
     if not SLUG.fullmatch(slug):
         raise UserError(
             "Kaggle takes no such dataset slug",
-            file=folder / METADATA,
+            file=folder,
             found=slug,
             expected="6 to 50 of a-z, 0-9 and '-'",
             remedy=REMEDY,
@@ -97,7 +132,7 @@ def _check_names(folder: Path, slug: str, title: Any, files: Mapping[str, int]) 
     if not isinstance(title, str) or not 6 <= len(title) <= 50:
         raise UserError(
             "Kaggle takes no such dataset title",
-            file=folder / METADATA,
+            file=folder,
             found=title,
             expected="6 to 50 characters",
             remedy=REMEDY,
@@ -107,12 +142,12 @@ def _check_names(folder: Path, slug: str, title: Any, files: Mapping[str, int]) 
             raise UserError("the official client would leave this file out", file=folder / name, remedy="give it another name")
 
 
-def _check_files(folder: Path, files: Mapping[str, int]) -> None:
-    found = {path.name: path.stat().st_size if path.is_file() else -1 for path in folder.iterdir() if path.name != METADATA}
-    if found != files:
-        raise UserError(
-            "the folder does not hold what its manifest says", file=folder, found=difference(found, files), remedy=REMEDY
-        )
+def _check_files(bundle: Bundle) -> None:
+    paths = [path for path in bundle.folder.iterdir() if path.name not in bundle.metadata]
+    found = {path.name: path.stat().st_size if path.is_file() else -1 for path in paths}
+    if found != bundle.files:
+        what = difference(found, bundle.files)
+        raise UserError("the folder does not hold what its manifest says", file=bundle.folder, found=what, remedy=REMEDY)
 
 
 def check_content(bundle: Bundle) -> None:
@@ -158,7 +193,7 @@ def _fill(bundle: Bundle, staging: Path) -> Path:
     files = staging / "files"
     shutil.rmtree(files, ignore_errors=True)
     files.mkdir()
-    for name in (*bundle.files, METADATA):
+    for name in (*bundle.files, *bundle.metadata):
         _link(bundle.folder / name, files / name)
     return staging
 
@@ -173,6 +208,15 @@ def _link(source: Path, target: Path) -> None:
         target.hardlink_to(source.resolve())
     except OSError:
         shutil.copy2(source, target)
+
+
+def unlike(found: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """How a dataset that was there before differs from ours; empty when it does not.
+
+    Its manifest may have another size: beside the digests it says which kkb made it from which version.
+    """
+    same = {MANIFEST: expected[MANIFEST]} if MANIFEST in found and MANIFEST in expected else {}
+    return difference({**found, **same}, expected)
 
 
 def difference(found: Mapping[str, int], expected: Mapping[str, int]) -> str:

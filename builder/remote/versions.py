@@ -9,6 +9,8 @@
     a write that failed                                     repeated blindly, for long    the same
     an access token that was refused                        still sent, instead of a key  the same
     days in a duration                                      lost in JSON                  the same
+    the metadata of a dataset (update)                      prints the errors, exits      the same
+    why a dataset was not deleted                           ignored                       the same
 
 Where a method drops something, the same message goes through the same client's SDK, in every version: one way to test.
 """
@@ -16,7 +18,7 @@ Where a method drops something, the same message goes through the same client's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from builder.remote.faults import NoCredentialsError, UploadError
@@ -97,6 +99,36 @@ def submission(api: Any, ref: int) -> Any:
     request.ref = ref
     with api.build_kaggle_client() as client:
         return client.competitions.competition_api_client.get_submission(request)
+
+
+def dataset_metadata(api: Any, owner: str, slug: str) -> Any:
+    from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetMetadataRequest
+
+    request = ApiGetDatasetMetadataRequest()
+    request.owner_slug, request.dataset_slug = owner, slug
+    with api.build_kaggle_client() as client:
+        return client.datasets.dataset_api_client.get_dataset_metadata(request)
+
+
+def dataset_settings(api: Any, owner: str, slug: str, settings: Mapping[str, Any]) -> Any:
+    """Replace all settings of a dataset; its answer has a list of errors."""
+    from kagglesdk.datasets.types.dataset_api_service import ApiUpdateDatasetMetadataRequest
+    from kagglesdk.datasets.types.dataset_types import DatasetSettings
+
+    request = ApiUpdateDatasetMetadataRequest()
+    request.owner_slug, request.dataset_slug = owner, slug
+    request.settings = DatasetSettings.from_dict(dict(settings))
+    with api.build_kaggle_client() as client:
+        return client.datasets.dataset_api_client.update_dataset_metadata(request)
+
+
+def dataset_delete(api: Any, owner: str, slug: str) -> Any:
+    from kagglesdk.datasets.types.dataset_api_service import ApiDeleteDatasetRequest
+
+    request = ApiDeleteDatasetRequest()
+    request.owner_slug, request.dataset_slug = owner, slug
+    with api.build_kaggle_client() as client:
+        return client.datasets.dataset_api_client.delete_dataset(request)
 
 
 def quota(api: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import machines
-from builder.bundle.record import Dataset
+from builder.bundle.record import Dataset, placed, sources
 from builder.config import Competition
 from builder.errors import GateError, UserError
 from builder.runtime.contract import Plan
@@ -74,7 +74,7 @@ def render(plan: Plan, datasets: Sequence[Dataset], folder: Path, owner: str, co
     slug = folder.name
     _refuse_slug(slug, [dataset.slug for dataset in datasets])
     source = _hooks(folder / HOOKS)
-    carried = [dataset.carried(owner) for dataset in datasets]
+    carried, plan = [dataset.carried(owner) for dataset in datasets], placed(plan, datasets)
     metadata = _metadata(slug, datasets, owner, competition)
     # The metadata are signed too: another machine or source is another version, although the notebook says the same.
     digest = sha256_bytes((_notebook(plan, carried, source, UNSIGNED) + metadata).encode())
@@ -151,6 +151,7 @@ def literal(value: Any) -> str:
 
 def _metadata(slug: str, datasets: Sequence[Dataset], owner: str, competition: Competition) -> str:
     machine = machines.load(competition.machine)
+    dataset_sources, model_sources = sources(datasets, owner)
     raw: dict[str, Any] = {
         "id": f"{owner}/{slug}",
         "title": slug,
@@ -161,13 +162,15 @@ def _metadata(slug: str, datasets: Sequence[Dataset], owner: str, competition: C
         "enable_gpu": machine.accelerator == "cuda",
         "enable_tpu": False,
         "enable_internet": False,  # the official client's default is true, which a code competition refuses
-        "dataset_sources": [f"{owner}/{dataset.slug}" for dataset in datasets],
+        "dataset_sources": dataset_sources,
         "competition_sources": [competition.slug],
         "kernel_sources": [],
-        "model_sources": [],
+        "model_sources": model_sources,
     }
     if machine.shape:
         raw["machine_shape"] = machine.shape
+    if machine.docker_image:
+        raw["docker_image"] = machine.docker_image
     return pretty_json(raw)
 
 

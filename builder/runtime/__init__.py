@@ -1,6 +1,7 @@
 """The code that travels: it leaves home as a wheel and runs, offline and under a clock, on a machine we cannot reach.
 
-Imports only the standard library, numpy, pandas and, late, in the modules that need them, PIL / cv2 / onnxruntime.
+Imports only the standard library, numpy, pandas and, late, in the modules that need them, PIL / cv2 / onnxruntime / torch /
+openvino.
 Imports among its own modules are relative, so that it runs under another name (`kkb_runtime`) than at home
 (`builder.runtime`). It never imports the rest of `builder`.
 """

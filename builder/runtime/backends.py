@@ -1,8 +1,8 @@
-"""The one module that runs models: a file and a batch in, probabilities out.
+"""The one door to the packages that run models: a file and a batch in, logits or probabilities out.
 
-Expects: an ONNX graph with one input `image`, uint8 (n, height, width, 3), and one output `logits`, float (n, classes);
-    normalisation and layout are inside the graph.
-Produces: float32 (n, classes) that sum to 1; the softmax is done here, in float64, and nowhere else.
+Expects: a model file of one of KINDS (`<format>_backend.py` says what it must hold); normalisation and layout are in the graph.
+    One of its outputs is called `logits`, float (n, classes), if it is to be run; several outputs can be read by `logits`.
+Produces: float32; probabilities are the softmax of `logits`, done here, in float64, and nowhere else.
 Never: decodes, blends, or falls back to another device without being told to (`KKB_ALLOW_CPU=1`, for rehearsals on a
     machine without the accelerator).
 """
@@ -10,44 +10,131 @@ Never: decodes, blends, or falls back to another device without being told to (`
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .contract import BACKENDS as KINDS
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
+
+    Feeds = NDArray[Any] | Mapping[str, NDArray[Any]]
 
 ALLOW_CPU = "KKB_ALLOW_CPU"
 INPUT, OUTPUT = "image", "logits"
-PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-_arena: dict[str, bool] = {}
+ACCELERATORS = ("cpu", "cuda")
+_MODULES = {"onnxruntime": "onnx_backend", "openvino": "openvino_backend", "torchscript": "torchscript_backend"}
 
 
 class BackendError(RuntimeError):
-    """Raised when a model cannot be loaded or the accelerator that the plan asks for is not there."""
+    """Raised when a model cannot be loaded, has other inputs or outputs than are asked of it, or lacks its accelerator."""
 
 
-class Backend(Protocol):
-    """A loaded model. `accelerator` is what it really runs on: `cpu` or `cuda`."""
+class Backend:
+    """A loaded model: the base of those in `*_backend.py`, which fill the attributes and `_call`.
 
-    accelerator: str
-
-    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]: ...
-
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]: ...
-
-
-def open(path: str | os.PathLike[str], accelerator: str = "cpu", threads: int = 1) -> Backend:  # noqa: A001
-    """The model in the ONNX file `path` on `accelerator` (`cpu` or `cuda`), with `threads` threads for its CPU operators.
-
-    Raises BackendError when the file is no model of the kind above, or when CUDA is asked for and not usable.
+    Attributes:
+        kind: One of KINDS.
+        version: Of the package that runs it.
+        accelerator: What it really runs on: `cpu` or `cuda`.
+        inputs, outputs: The graph's own names, in its order.
     """
-    if accelerator not in PROVIDERS:
-        known = ", ".join(sorted(PROVIDERS))
-        raise BackendError(f"unknown accelerator {accelerator!r}; known are {known}")
-    return OnnxBackend(os.fspath(path), accelerator, threads)
+
+    kind: str
+    version: str
+    accelerator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def logits(self, feeds: Feeds) -> dict[str, NDArray[np.float32]]:
+        """Every output of the graph by name, as float32.
+
+        Args:
+            feeds: Arrays by input name, with equal leading axes; for a graph with one input the bare array does.
+        """
+        return self._outputs(feeds, self.outputs)
+
+    def run(self, feeds: Feeds) -> NDArray[np.float32]:
+        """Probabilities float32 (n, classes): softmax of the output `logits`. Raises BackendError when there is none."""
+        if OUTPUT not in self.outputs:
+            raise BackendError(f"the graph's outputs are {', '.join(self.outputs)}; expected one called {OUTPUT!r}")
+        return softmax(self._outputs(feeds, (OUTPUT,))[OUTPUT])
+
+    def _outputs(self, feeds: Feeds, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        found = self._call(self._named(feeds), names)
+        return {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
+
+    def _named(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """What the graph takes, by name; arrays that another graph takes are left out."""
+        if not isinstance(feeds, Mapping):
+            if len(self.inputs) != 1:
+                raise BackendError(f"the graph takes {', '.join(self.inputs)}: give arrays by these names, not a bare array")
+            feeds = {self.inputs[0]: feeds}
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise BackendError(f"the graph takes {', '.join(self.inputs)}; found {', '.join(feeds) or 'nothing'}")
+        return {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
+
+    def _call(self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        """The outputs `names` for contiguous `feeds`."""
+        raise NotImplementedError
+
+    def _grant(self, asked: str, why: str) -> None:
+        """Raise BackendError when the model does not run on the accelerator that was asked for. `why` ends the sentence."""
+        if self.accelerator != asked and os.environ.get(ALLOW_CPU) != "1":
+            raise BackendError(
+                f"the plan runs on {asked}, but {self.kind} {self.version} runs this model on {self.accelerator}: {why}; "
+                f"{ALLOW_CPU}=1 rehearses on the CPU"
+            )
+
+
+def open(  # noqa: A001  the word for it
+    path: str | os.PathLike[str], accelerator: str = "cpu", threads: int = 1, kind: str = "onnxruntime"
+) -> Backend:
+    """The model in the file `path`, run by `kind` on `accelerator` (`cpu` or `cuda`) with `threads` CPU threads.
+
+    Raises BackendError when the file is no such model, the package is missing, or CUDA is asked for and not usable.
+    """
+    for what, given, known in (("accelerator", accelerator, ACCELERATORS), ("backend", kind, KINDS)):
+        if given not in known:
+            raise BackendError(f"unknown {what} {given!r}; known are {', '.join(known)}")
+    file = Path(path)
+    if file.is_dir():
+        raise BackendError(
+            f"{file} is a folder, expected a model file: Kaggle unpacks what looks like an archive; "
+            "ship it as .onnx or .ts.bin, which it leaves alone"
+        )
+    if not file.is_file():
+        raise BackendError(f"no such model file: {file}")
+    backend: Backend = _module(kind).load(os.fspath(file), accelerator, threads)
+    return backend
+
+
+def missing(kind: str, wheel: str, error: ImportError) -> BackendError:
+    """The error of a package that cannot be imported: which wheel to ship."""
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return BackendError(
+        f"{kind} cannot be imported here ({error}): this image lacks it; "
+        f"ship the wheel of {wheel!r} for Python {python} (bundle.requirements in kernel.toml)"
+    )
+
+
+def versions(kinds: Iterable[str], accelerator: str = "cpu") -> dict[str, str]:
+    """Version by package for those of `kinds` that are here; loading the packages takes seconds, which no model then pays."""
+    found = {}
+    for kind in sorted(set(kinds) & set(KINDS)):
+        with contextlib.suppress(BackendError):  # opening the model tells it
+            package = _module(kind).package(accelerator)
+            found[str(package.__name__)] = str(package.__version__)
+    return found
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
@@ -59,70 +146,12 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
     return shares
 
 
-class OnnxBackend:
-    """An onnxruntime session."""
-
-    def __init__(self, path: str, accelerator: str, threads: int) -> None:
-        if not Path(path).is_file():
-            raise BackendError(f"no such model file: {path}")
-        onnxruntime = _onnxruntime(accelerator)
-        options = _options(onnxruntime, accelerator, threads)
-        wanted = [name for name in PROVIDERS[accelerator] if name in onnxruntime.get_available_providers()]
-        try:
-            self._session = onnxruntime.InferenceSession(path, sess_options=options, providers=wanted)
-        except Exception as error:
-            raise BackendError(f"onnxruntime {onnxruntime.__version__} cannot load {path}: {error}") from error
-        names = [node.name for node in self._session.get_inputs()], [node.name for node in self._session.get_outputs()]
-        if names != ([INPUT], [OUTPUT]):
-            raise BackendError(f"{path}: found inputs {names[0]} and outputs {names[1]}, expected {[INPUT]} and {[OUTPUT]}")
-        self.accelerator = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
-        if self.accelerator != accelerator and os.environ.get(ALLOW_CPU) != "1":
-            raise BackendError(
-                f"the plan runs on {accelerator}, but onnxruntime {onnxruntime.__version__} runs this model with "
-                f"{self._session.get_providers()}: the accelerator is off, or onnxruntime was built for another CUDA; "
-                f"{ALLOW_CPU}=1 rehearses on the CPU"
-            )
-
-    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The graph's output float32 (n, classes) for uint8 (n, height, width, 3)."""
-        out = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(batch)})[0]
-        return np.asarray(out, dtype=np.float32)
-
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities float32 (n, classes) for uint8 (n, height, width, 3)."""
-        return softmax(self.logits(batch))
+def failed(kind: str, version: str, path: str, error: Exception, hint: str = "") -> BackendError:
+    """The error of a file that a package refuses: kind, version, file and cause."""
+    cause = " ".join(f"{type(error).__name__}: {error}".split())[:1500]
+    return BackendError(f"{kind} {version} cannot load {path}: {cause}{f' ({hint})' if hint else ''}")
 
 
-def _onnxruntime(accelerator: str) -> Any:
-    """The module, with CUDA's libraries loaded first when they are needed: torch brings the ones that onnxruntime looks for."""
-    if accelerator == "cuda":
-        with contextlib.suppress(ImportError):
-            import torch  # noqa: F401
-    import onnxruntime
-
-    if accelerator == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    return onnxruntime
-
-
-def _options(onnxruntime: Any, accelerator: str, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if accelerator == "cpu" and _share_arena(onnxruntime):
-        options.add_session_config_entry("session.use_env_allocators", "1")
-    return options
-
-
-def _share_arena(onnxruntime: Any) -> bool:
-    """One memory arena for all sessions of the process: with one each, much of a many-model run is page faults."""
-    if "cpu" not in _arena:
-        try:
-            kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-            memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
-            onnxruntime.create_and_register_allocator(memory, None)
-            _arena["cpu"] = True
-        except Exception:  # noqa: BLE001  an optimisation: a build without it runs the same, slower
-            _arena["cpu"] = False
-    return _arena["cpu"]
+def _module(kind: str) -> Any:
+    """Where a kind lives: `package(accelerator)` imports what it runs on, `load(path, accelerator, threads)` opens a file."""
+    return importlib.import_module(f".{_MODULES[kind]}", __package__)

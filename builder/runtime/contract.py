@@ -8,11 +8,12 @@ Never: reads files, knows paths of either side, or imports anything outside the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+BACKENDS = ("onnxruntime", "openvino", "torchscript")  # what can run a unit
 
 
 class ContractError(ValueError):
@@ -30,6 +31,7 @@ class Input:
         interpolation: `nearest`, `bilinear`, `bicubic` or `area`.
         library: `pil` or `cv2`.
         color: `rgb`, `bgr` or `gray` (three equal channels).
+        crop_pct: With `crop`: the share of the shorter side that the crop keeps (224 of 256 pixels: 0.875).
     """
 
     height: int
@@ -38,11 +40,13 @@ class Input:
     interpolation: str = "bilinear"
     library: str = "pil"
     color: str = "rgb"
+    crop_pct: float = 1.0
 
     @property
     def key(self) -> str:
         """Equal keys mean equal arrays: what is decoded once for all units that share it."""
-        return "-".join((f"{self.height}x{self.width}", self.resize, self.interpolation, self.library, self.color))
+        parts = [f"{self.height}x{self.width}", self.resize, self.interpolation, self.library, self.color]
+        return "-".join(parts + ([f"{self.crop_pct:g}"] if self.crop_pct != 1 else []))
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,12 @@ class Unit:
         view: A name in views.py.
         dataset: Key of the dataset (in the dataset list) that carries the file.
         file: Name of the model file in that dataset.
-        backend: `onnx`.
+        backend: What runs the file: one of BACKENDS.
         input: Its preprocessing.
         batch: Samples per call.
         seconds: Predicted seconds per sample, without decoding.
         load_s: Predicted seconds to load the model.
+        decode_s: Predicted seconds per sample to read and decode its input; 0 when unknown.
     """
 
     member: str
@@ -72,6 +77,7 @@ class Unit:
     batch: int
     seconds: float
     load_s: float
+    decode_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,33 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Training rows with the probabilities that a member gave them at home: a commit run must give the same.
+
+    Attributes:
+        member: As units name it.
+        dataset: Key of the dataset that carries both files.
+        table: Name of a JSON file: {"schema": 1, "views": [names], "rows": [{"fold": the fold that predicts it, "row": {cells of
+            the training table, the id included}, "image": path in the competition's folder}]}.
+        values: Name of a .npy file, float32 (views, rows, classes): the probabilities; NaN where there is none.
+        max_abs_diff: By how much a probability may differ.
+    """
+
+    member: str
+    dataset: str
+    table: str
+    values: str
+    max_abs_diff: float
+
+
+@dataclass(frozen=True)
 class Plan:
-    """An ordered list of units and, for each prefix of it, how to blend. The clock decides how far down each sample gets."""
+    """An ordered list of units and, for each prefix of it, how to blend. The clock decides how far down each sample gets.
+
+    Attributes:
+        max_fallback: Share of samples without any answer above which a commit run fails; a rerun goes on.
+        probes: What a commit run predicts before anything else.
+    """
 
     kernel: str
     task: str
@@ -144,6 +175,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     schema: int = SCHEMA
     expected: Mapping[str, Any] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    max_fallback: float = 0.1
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json(to_json())` is equal to the plan."""
@@ -161,6 +194,7 @@ class Plan:
         values["answer"] = _record(Answer, raw["answer"])
         values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
         values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
+        values["probes"] = tuple(_record(Probe, probe) for probe in raw.get("probes", ()))
         plan: Plan = _record(cls, values)
         plan.check()
         return plan
@@ -171,15 +205,34 @@ class Plan:
             raise ContractError("plan: it has no units; run `kkb plan` again")
         if len(self.prefixes) != len(self.units):
             raise ContractError(f"plan: {len(self.units)} units but {len(self.prefixes)} prefixes")
-        for count, prefix in enumerate(self.prefixes, start=1):
-            if len(prefix.weights) != count:
-                raise ContractError(f"plan: prefix {count} has {len(prefix.weights)} weights")
-            if abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
-                raise ContractError(f"plan: the weights of prefix {count} are not a convex combination")
-            if not prefix.temperature > 0:
-                raise ContractError(f"plan: prefix {count} has temperature {prefix.temperature!r}")
+        _check_prefixes(self.prefixes)
+        for number, unit in enumerate(self.units, start=1):
+            if unit.backend not in BACKENDS:
+                known = ", ".join(BACKENDS)
+                raise ContractError(f"plan: unit {number} has backend {unit.backend!r}; known are {known}; run `kkb plan` again")
+        self._check_commit_run()
         if len(self.prior) != len(self.answer.classes):
             raise ContractError(f"plan: {len(self.answer.classes)} classes but a prior of {len(self.prior)}")
+
+    def _check_commit_run(self) -> None:
+        odd = sorted({probe.member for probe in self.probes} - {unit.member for unit in self.units})
+        if odd:
+            raise ContractError(f"plan: probes of {', '.join(odd)}, which has no unit; run `kkb plan` again")
+        for probe in self.probes:
+            if not probe.max_abs_diff >= 0:
+                raise ContractError(f"plan: the probe of {probe.member} allows a difference of {probe.max_abs_diff!r}")
+        if not 0 <= self.max_fallback <= 1:
+            raise ContractError(f"plan: max_fallback is {self.max_fallback!r}, expected a share between 0 and 1")
+
+
+def _check_prefixes(prefixes: Iterable[Prefix]) -> None:
+    for count, prefix in enumerate(prefixes, start=1):
+        if len(prefix.weights) != count:
+            raise ContractError(f"plan: prefix {count} has {len(prefix.weights)} weights")
+        if abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
+            raise ContractError(f"plan: the weights of prefix {count} are not a convex combination")
+        if not prefix.temperature > 0:
+            raise ContractError(f"plan: prefix {count} has temperature {prefix.temperature!r}")
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,15 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name.strip() not in {"", "-1"}]
+    listed = re.findall(r"^GPU (\d+):", nvidia_smi(), re.MULTILINE)
+    return listed or sorted(path.name[6:] for path in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def nvidia_smi() -> str:
+    """One line per GPU, `GPU 0: Tesla T4 (UUID: ...)`; empty where there is none, or nobody to ask."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
-        return re.findall(r"^GPU (\d+):", listed.stdout, re.MULTILINE)
-    return sorted(path.name[6:] for path in Path("/dev").glob("nvidia[0-9]*"))
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    return ""
 
 
 def _limits(threads: int) -> dict[str, str]:

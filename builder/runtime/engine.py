@@ -1,6 +1,7 @@
-"""The run itself: tasks from the schedule to the workers, results back, under the clock.
+"""The run itself: tasks from an order to the workers, results back, under the clock.
 
-Expects: a schedule, a pool, a clock, and a function that fetches a finished task's probabilities.
+Expects: an order (schedule.py for the run, probe.py for its probe), a pool, a clock, and a function that fetches a finished
+    task's probabilities.
 Produces: per unit float32 (samples, classes), NaN where there is no answer; what happened, for run.json.
 Never: starts what may not fit, waits without a bound, or stops for a dead worker while another lives.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .schedule import Spent, Task, model_of
+from .costs import Hand, Spent, Task, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .contract import Plan
+    from .costs import Costs
     from .pool import Event, Slot
-    from .schedule import Schedule
 
 LIVES = 2  # of a slot, in a row, without finishing anything
 TOLD = 20  # causes that are kept of each kind
@@ -43,6 +44,29 @@ class Workers(Protocol):
     def stop(self, slot: Slot, *, dead: bool = False) -> str: ...
 
 
+class Order(Protocol):
+    """What the engine asks for the next task, and tells how the last one went."""
+
+    costs: Costs
+
+    def next(self, left: float, hand: Hand) -> Task | None: ...
+
+    def bound(self, task: Task, hand: Hand) -> float: ...
+
+    def keep(self, task: Task) -> bool: ...
+
+    def finished(self, task: Task, spent: Spent, kept: bool) -> None: ...
+
+    def failed(self, task: Task, cause: str) -> bool: ...
+
+    def refused(self, task: Task, cause: str) -> None: ...
+
+    def interrupted(self, task: Task) -> None: ...
+
+    @property
+    def over(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long the engine waits for silence, in seconds.
@@ -51,13 +75,13 @@ class Patience:
         start: For a worker to come up.
         stall: For a task, at least; more when `factor` times its upper bound is more.
         factor: See above.
-        log: Between two lines of progress.
+        turn: Between two looks at everything, when no worker says anything.
     """
 
     start: float = 180.0
     stall: float = 60.0
     factor: float = 20.0
-    log: float = 10.0
+    turn: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -75,36 +99,36 @@ class Engine:
         self,
         plan: Plan,
         samples: int,
-        schedule: Schedule,
+        order: Order,
         workers: Workers,
         clock: Clock,
         fetch: Callable[[Task], NDArray[np.float32]],
-        log: Callable[[str], None],
         patience: Patience | None = None,
+        *,
+        warm: bool = False,
     ) -> None:
-        self._plan, self._schedule, self._workers, self._clock = plan, schedule, workers, clock
-        self._fetch, self._log, self._patience = fetch, log, patience or Patience()
+        """`warm`: workers run the first batch twice after loading a model, so that the price of a batch is known without it."""
+        self._plan, self._order, self._workers, self._clock = plan, order, workers, clock
+        self._fetch, self._patience, self._warm = fetch, patience or Patience(), warm
         shape = (samples, len(plan.answer.classes))
         # The arrays of units that never run cost nothing: pages that are not written do not exist.
         self.predictions = [np.full(shape, np.nan, dtype=np.float32) if index == 0 else None for index in range(len(plan.units))]
         self._shape = shape
         self._futile = 0
         self._number = 0
-        self._complete = 0
-        self._logged = clock.now()
         self.bad: dict[int, str] = {}
         self.bad_counts: Counter[int] = Counter()
+        self.not_finite: Counter[int] = Counter()
         self.events: list[str] = []
-        self.curve: list[tuple[float, float]] = [(clock.spent(), 0.0)]
         self.peak_mb: dict[int, float] = {}
-        self.accelerators: set[str] = set()
+        self.accelerators: dict[int, str] = {}
         self.versions: dict[str, str] = {}
 
-    def run(self, on_unit: Callable[[], None]) -> None:
-        """Work until all is done or nothing fits any more; call `on_unit` whenever all samples have one unit more."""
+    def run(self, on_turn: Callable[[], None]) -> None:
+        """Work until all is done or nothing fits any more; call `on_turn` whenever something may have happened."""
         for slot in self._workers.slots:
             self._start(slot)
-        while self._clock.left() > 0 and not self._schedule.over:
+        while self._clock.left() > 0 and not self._order.over:
             asked = self._dispatch()
             busy = any(slot.state == "busy" for slot in self._workers.slots)
             coming = any(slot.state == "starting" for slot in self._workers.slots)
@@ -112,13 +136,13 @@ class Engine:
                 break
             self._handle(self._workers.wait(self._until()))
             self._watch()
-            self._report(on_unit)
+            on_turn()
         for slot in self._workers.slots:
             if slot.state == "busy":
                 self._note(f"unit {slot.work.task.unit + 1} on samples {_range(slot.work.task)} stopped by the clock")
-                self._schedule.interrupted(slot.work.task)
+                self._order.interrupted(slot.work.task)
                 self._workers.stop(slot)
-        self._report(on_unit)
+        on_turn()
 
     def arrays(self) -> list[NDArray[np.float32]]:
         """Per unit float32 (samples, classes); units that never ran are all NaN (and share one array)."""
@@ -129,23 +153,32 @@ class Engine:
         """Give every idle worker a task. True when there was an idle worker to ask for."""
         idle = [slot for slot in self._workers.slots if slot.state == "idle"]
         for slot in idle:
-            task = self._schedule.next(self._clock.left(), slot.resident)
+            hand = Hand(tuple(slot.resident), slot.samples)
+            task = self._order.next(self._clock.left(), hand)
             if task is None:
                 continue
-            limit = max(self._patience.stall, self._patience.factor * self._schedule.bound(task, slot.resident))
-            kept = self._schedule.keep(task)
+            limit = max(self._patience.stall, self._patience.factor * self._order.bound(task, hand))
+            kept = self._order.keep(task)
             self._number += 1
             slot.work = _Work(task, kept, limit, self._clock.now())
             slot.since = slot.work.began
             self._workers.send(
-                slot, {"task": self._number, "unit": task.unit, "start": task.start, "stop": task.stop, "keep": kept}
+                slot,
+                {
+                    "task": self._number,
+                    "unit": task.unit,
+                    "start": task.start,
+                    "stop": task.stop,
+                    "keep": kept,
+                    "warm": self._warm,
+                },
             )
         return bool(idle)
 
     def _until(self) -> float:
         """Seconds until something must be looked at even if no worker says anything."""
         now = self._clock.now()
-        waits = [self._clock.left(), self._patience.log]
+        waits = [self._clock.left(), self._patience.turn]
         for slot in self._workers.slots:
             if slot.state == "busy":
                 waits.append(slot.work.began + slot.work.limit - now)
@@ -176,9 +209,9 @@ class Engine:
         what = f"unit {task.unit + 1} on samples {_range(task)} failed: {cause}"
         self._note(what)
         if message.get("kind") == "model":
-            self._schedule.refused(task, cause)
+            self._order.refused(task, cause)
         else:
-            self._schedule.failed(task, cause)
+            self._order.failed(task, cause)
             self._give_up_if_futile()
 
     def _collect(self, slot: Slot, work: _Work, message: dict[str, Any]) -> str:
@@ -195,9 +228,10 @@ class Engine:
             target = self.predictions[task.unit] = np.full(self._shape, np.nan, dtype=np.float32)
         target[task.start : task.stop] = values
         seconds = message["seconds"]
-        other = max(0.0, self._clock.now() - work.began - sum(seconds.values()))
+        other = max(0.0, self._clock.now() - work.began - sum(each or 0.0 for each in seconds.values()))
+        self._order.finished(task, Spent(**seconds, other=other), work.kept)
         unit = self._plan.units[task.unit]
-        self._schedule.finished(task, Spent(seconds["load"], seconds["decode"], seconds["predict"], other), work.kept)
+        slot.samples = self._order.costs.key(task)
         if model_of(unit) not in slot.resident:
             slot.resident[:] = [*slot.resident, model_of(unit)][-message["resident"] :]
         self._futile = slot.futile = 0
@@ -205,9 +239,9 @@ class Engine:
             if len(self.bad) < TOLD:
                 self.bad.setdefault(row, f"unit {task.unit + 1}: {cause}")
         self.bad_counts[task.unit] += message["bad_count"]
+        self.not_finite[task.unit] += message["not_finite"]
         self.peak_mb[task.unit] = max(self.peak_mb.get(task.unit, 0.0), message["peak_mb"])
-        self.accelerators.add(message["accelerator"])
-        self.curve.append((self._clock.spent(), self._schedule.mean_prefix()))
+        self.accelerators[task.unit] = message["accelerator"]
         return ""
 
     def _watch(self) -> None:
@@ -225,7 +259,7 @@ class Engine:
         end = self._workers.stop(slot, dead=dead)
         doing = f" at unit {work.task.unit + 1} on samples {_range(work.task)}" if work else ""
         self._note(f"worker {slot.number} {why}{doing} ({end})")
-        settled = self._schedule.failed(work.task, f"worker {why} ({end})") if work else False
+        settled = self._order.failed(work.task, f"worker {why} ({end})") if work else False
         # Having found out which samples are to blame is progress too; it is bounded by their number and by `_futile`.
         slot.futile = 0 if settled else slot.futile + 1
         if slot.futile >= LIVES:
@@ -247,24 +281,6 @@ class Engine:
     def _start(self, slot: Slot) -> None:
         self._workers.start(slot)
         slot.since = self._clock.now()
-
-    def _report(self, on_unit: Callable[[], None]) -> None:
-        schedule, plan = self._schedule, self._plan
-        complete = schedule.complete
-        if complete > self._complete:
-            self._complete = complete
-            on_unit()
-        elif self._clock.now() - self._logged < self._patience.log:
-            return
-        self._logged = self._clock.now()
-        at = min(complete, len(plan.units) - 1)
-        unit = plan.units[at]
-        self._log(
-            f"{self._clock.spent():8.1f} s  {schedule.mean_prefix():.2f} of {len(plan.units)} units per sample; "
-            f"unit {at + 1} ({unit.member} fold {unit.fold} {unit.view}): "
-            f"{schedule.samples_done(at)} of {self._shape[0]} samples; "
-            f"{max(0.0, self._clock.left()):.0f} s left"
-        )
 
     def _note(self, text: str) -> None:
         if len(self.events) < 10 * TOLD:

@@ -1,7 +1,8 @@
 """hooks.py, the competitor's own code: four functions it may define, each of which replaces one step.
 
     rows(test_dir) -> DataFrame                one row per sample, with the id column; `test_dir` is the competition's folder
-    load(row, mounts) -> dict[str, ndarray]    inputs by graph name, leading axis = items of this sample, one or more
+    load(row, mounts) -> dict[str, ndarray]    inputs by graph name, leading axis = items of this sample, one or more; a graph
+                                               takes those that it knows
     merge(item_probs) -> ndarray               (items, classes) -> (classes,); default: their mean
     submission(rows, probs) -> DataFrame       sample to one or more submission rows, the whole file
 
@@ -15,8 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from .mounts import Mounts
 
 NAMES = ("rows", "load", "merge", "submission")
 
@@ -48,3 +55,20 @@ def load(path: str | None) -> Hooks:
     except Exception as error:
         raise HookError(f"{path}: {type(error).__name__}: {error}") from error
     return Hooks(**{name: getattr(module, name, None) for name in NAMES})
+
+
+def inputs(hooks: Hooks, row: Mapping[str, Any], mounts: Mounts) -> dict[str, NDArray[Any]]:
+    """What the hook `load` makes of a sample: arrays by the graph's names, one or more items each.
+
+    Raises HookError when it returns anything else; what the hook itself raises passes through.
+    """
+    if hooks.load is None:
+        raise HookError("there is no hook that loads samples")
+    found = hooks.load(dict(row), mounts)
+    if not isinstance(found, dict) or not found:
+        raise HookError(f"returned {type(found).__name__}, expected a dict of arrays by the names of the graph's inputs")
+    arrays = {str(name): np.asarray(values) for name, values in found.items()}
+    counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise HookError(f"returned {counts} items; every input needs the same number, at least one")
+    return arrays

@@ -12,6 +12,7 @@ of 16-bit pixels.
 from __future__ import annotations
 
 import functools
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -127,6 +128,8 @@ def check(spec: Input) -> None:
             raise ValueError(f"input: unknown {name} {getattr(spec, name)!r}; known are {', '.join(known)}")
     if spec.height < 1 or spec.width < 1:
         raise ValueError(f"input: impossible size {spec.height}x{spec.width}")
+    if not 0 < spec.crop_pct <= 1:
+        raise ValueError(f"input: impossible crop_pct {spec.crop_pct}")
 
 
 def _read_pil(path: str, spec: Input) -> Image:
@@ -184,14 +187,26 @@ def _fit(size: tuple[int, int], spec: Input, resized: Callable[[tuple[int, int]]
     """The array of shape (height, width[, 3]) that `spec.resize` asks for; sizes are (width, height), as both libraries count."""
     if spec.resize == "squash":
         return np.asarray(resized((spec.width, spec.height)))
-    choose = max if spec.resize == "crop" else min
-    scale = choose(spec.width / size[0], spec.height / size[1])
-    new = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    new = _size(size, spec)
     array = np.asarray(resized(new))
     if spec.resize == "crop":
-        left, top = (new[0] - spec.width) // 2, (new[1] - spec.height) // 2
+        if spec.crop_pct < 1:
+            left, top = round((new[0] - spec.width) / 2), round((new[1] - spec.height) / 2)
+        else:
+            left, top = (new[0] - spec.width) // 2, (new[1] - spec.height) // 2
         return array[top : top + spec.height, left : left + spec.width]
     out = np.zeros((spec.height, spec.width, *array.shape[2:]), dtype=np.uint8)
     left, top = (spec.width - new[0]) // 2, (spec.height - new[1]) // 2
     out[top : top + new[1], left : left + new[0]] = array
     return out
+
+
+def _size(size: tuple[int, int], spec: Input) -> tuple[int, int]:
+    """To which size an image of `size` is resized before its middle is cut out, or before it is padded."""
+    if spec.resize == "crop" and spec.crop_pct < 1 and spec.height == spec.width:
+        # As torchvision's Resize and CenterCrop do it for timm: both sides rounded down, "resize 256, crop 224".
+        short, side = min(size), math.floor(spec.height / spec.crop_pct)
+        return (side, int(side * size[1] / short)) if size[0] == short else (int(side * size[0] / short), side)
+    choose = max if spec.resize == "crop" else min
+    scale = choose(spec.width / size[0], spec.height / size[1]) / (spec.crop_pct if spec.resize == "crop" else 1.0)
+    return (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))

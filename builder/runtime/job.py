@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         units: The plan's units.
-        models: Path of each unit's model file.
+        models: Paths of each unit's model file and of the files that it needs beside it; the model first.
         classes: Number of classes.
         accelerator: `cpu` or `cuda`.
         threads: Threads of a model's CPU operators.
@@ -43,10 +43,12 @@ class Job:
         hooks: Path of hooks.py, or an empty string.
         competition: The competition's folder.
         datasets: Dataset folders by key.
+        resident: Models that a worker keeps loaded.
+        verified: The folder where `integrity` says which files may be used.
     """
 
     units: tuple[Unit, ...]
-    models: tuple[str, ...]
+    models: tuple[tuple[str, ...], ...]
     classes: int
     accelerator: str
     threads: int
@@ -54,6 +56,8 @@ class Job:
     hooks: str
     competition: str
     datasets: Mapping[str, str]
+    verified: str
+    resident: int = 2
 
 
 def save(folder: Path, job: Job, paths: Sequence[str] | None, rows: Sequence[Mapping[str, Any]] | None) -> None:
@@ -71,7 +75,7 @@ def load(folder: Path) -> tuple[Job, list[Any]]:
     """The job and its samples: paths, or rows as dicts."""
     raw = json.loads((folder / "job.json").read_text("utf-8"))
     raw["units"] = tuple(Unit(**dict(unit, input=Input(**unit["input"]))) for unit in raw["units"])
-    raw["models"] = tuple(raw["models"])
+    raw["models"] = tuple(tuple(paths) for paths in raw["models"])
     pickled = folder / "samples.pkl"
     if pickled.is_file():
         return Job(**raw), pickle.loads(pickled.read_bytes())  # noqa: S301  written by our own supervisor a moment ago

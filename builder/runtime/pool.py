@@ -34,6 +34,7 @@ class Slot:
         since: When that state began; set by the engine, which has the clock.
         futile: Lives in a row that ended without finishing anything.
         resident: Models that the present worker has loaded, oldest first.
+        samples: What it decoded last: input key, start, stop.
         work: What it is busy with; the engine's own record.
     """
 
@@ -43,6 +44,7 @@ class Slot:
     since: float = 0.0
     futile: int = 0
     resident: list[tuple[str, str]] = field(default_factory=list)
+    samples: tuple[str, int, int] | None = None
     work: Any = None
     life: int = 0
     process: subprocess.Popen[str] | None = None
@@ -72,6 +74,7 @@ class Pool:
         slot.life += 1
         slot.tail.clear()
         slot.resident.clear()
+        slot.samples = None
         slot.work = None
         slot.state = "starting"
         slot.process = subprocess.Popen(

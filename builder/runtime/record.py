@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .probe import Probed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -44,13 +46,18 @@ class Stages:
 
 def content(state: State, status: str) -> dict[str, Any]:
     """The content of run.json."""
-    engine, chosen, clock = state.engine, state.devices, state.clock
+    engine, chosen, clock, probed = state.engine, state.devices, state.clock, state.probed or Probed()
     return {
         "schema": SCHEMA,
         "kernel": state.plan.kernel,
         "status": status,
+        "rerun": state.rerun,
         "rows": len(state.ids),
         "samples_per_prefix": per_prefix(state),
+        "probes": list(probed.probes),
+        "prices": list(probed.prices),
+        "decode": dict(probed.decode),
+        "machine": dict(probed.machine),
         "units": [_unit(state, index) for index in range(len(state.plan.units))],
         "bad_samples": _bad(state),
         "honest": state.honest is not None,
@@ -60,7 +67,7 @@ def content(state: State, status: str) -> dict[str, Any]:
         "notes": state.notes,
         "accelerator": {
             "asked": state.plan.accelerator,
-            "used": "+".join(sorted(engine.accelerators)) if engine and engine.accelerators else None,
+            "used": "+".join(sorted(set(engine.accelerators.values()))) if engine and engine.accelerators else None,
             "workers": len(chosen.environments) if chosen else 0,
         },
         "clock": {
@@ -109,9 +116,9 @@ def _unit(state: State, index: int) -> dict[str, Any]:
         "fold": unit.fold,
         "view": unit.view,
         "samples": schedule.samples_done(index) if schedule else 0,
-        "seconds_per_sample": schedule.seconds(index) if schedule else None,
-        "decode_seconds_per_sample": schedule.decode_seconds(index) if schedule else None,
-        "load_s": schedule.load_seconds(index) if schedule else None,
+        "seconds_per_sample": schedule.costs.seconds(index) if schedule else None,
+        "decode_seconds_per_sample": schedule.costs.decode_seconds(index) if schedule else None,
+        "load_s": schedule.costs.load_seconds(index) if schedule else None,
         "peak_mb": engine.peak_mb.get(index) if engine else None,
         "planned_seconds_per_sample": unit.seconds,
     }

@@ -3,54 +3,35 @@
 Expects: the plan's units, the number of samples, and what every finished task took.
 Produces: the next task, or none; never reads the time, starts a process or touches a file, so a test can play any machine.
 
-The rules. Units run in the plan's order on every sample. Every sample gets unit 1 before any gets more. A task starts only
-when the upper bound of its time ends before the deadline. A task that failed is tried once more, after its unit's others;
-one that failed twice is halved, to find the sample that is to blame; a single sample that failed twice keeps the prefix it has.
+The rules. Units run in the plan's order on every sample. Every sample gets unit 1 before any gets more. After that units go in
+passes: as many as a worker keeps loaded run one after the other on the same chunk, which is decoded once and stays in memory; but
+only while all of the pass will surely fit, for otherwise some samples would get much and others nothing: then it is one unit
+after the other. A task starts only when the upper bound of its time ends before the deadline. A task that failed is tried once
+more, after its unit's others; one that failed twice is halved, to find the sample that is to blame; a single sample that failed
+twice keeps the prefix it has.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .costs import Costs, Hand, Task, model_of
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .contract import Unit
+    from .costs import Spent
 
-REMEMBERED = 200  # task times per unit, for the upper bound
-DOUBT = 1.5  # times the median, or times the plan's own figure
-COLD_DECODE_S = 0.05  # per sample, until one was measured: a large photo on a slow core takes a few times that
 STRIKES = 2
 CHUNKS = 64  # wanted; more would cost messages, fewer would leave workers idle at the end
 CHUNK_LIMIT = 512  # samples
+SURE = 1.57  # times the forecast: 99 of 100 machines with drift, throttling and stalls stay below
 CHUNK_SHARE = 1 / 200  # of the run's limit: what one lost chunk may cost
-
-
-@dataclass(frozen=True)
-class Task:
-    """One unit on the samples start..stop."""
-
-    unit: int
-    start: int
-    stop: int
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Seconds of a finished task, as its worker measured them; `other` is what the supervisor waited beyond that."""
-
-    load: float
-    decode: float
-    predict: float
-    other: float = 0.0
+EMPTY = Hand()
 
 
 @dataclass
@@ -65,16 +46,6 @@ class _Chunk:
     @property
     def size(self) -> int:
         return self.stop - self.start
-
-
-@dataclass
-class _Times:
-    """What tasks of one kind took, per sample; the last ones count."""
-
-    last: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-
-    def upper(self) -> float:
-        return max(*self.last, DOUBT * statistics.median(self.last))
 
 
 def chunk_size(units: Sequence[Unit], samples: int, limit_s: float) -> int:
@@ -94,15 +65,16 @@ def chunk_size(units: Sequence[Unit], samples: int, limit_s: float) -> int:
 class Schedule:
     """The state of a run: how far every chunk of samples is, and what tasks took."""
 
-    def __init__(self, units: Sequence[Unit], samples: int, chunk: int, keep_bytes: int = 0) -> None:
-        self._units = units
+    def __init__(
+        self, units: Sequence[Unit], samples: int, chunk: int, keep_bytes: int = 0, workers: int = 1, together: int = 1
+    ) -> None:
+        """`together`: how many models each of the `workers` keeps loaded."""
+        self._units, self._workers = units, workers
+        self._passes = _passes(units, together)
         self._samples = samples
         self._chunks = [_Chunk(at, min(at + chunk, samples)) for at in range(0, samples, chunk)]
         self._usable = len(units)  # units before the first one whose model cannot run
-        self._predict: dict[int, _Times] = {}
-        self._load: dict[tuple[str, str], float] = {}
-        self._decode: dict[str, _Times] = {}
-        self._other = 0.0
+        self.costs = Costs(units)
         self._keep_bytes = keep_bytes
         self._kept: set[tuple[str, int, int]] = set()
         self._refused: Counter[int] = Counter()
@@ -110,36 +82,48 @@ class Schedule:
 
     # What next
 
-    def next(self, left: float, resident: Collection[tuple[str, str]] = ()) -> Task | None:
-        """The task to start now on a worker that has the models `resident` loaded, with `left` seconds to go, or None."""
-        waiting = [c for c in self._chunks if not (c.running or c.given_up) and c.done < self._usable]
-        if any(c.done == 0 and not c.given_up for c in self._chunks):
-            waiting = [c for c in waiting if c.done == 0]
-        for chunk in sorted(waiting, key=lambda c: (c.done, c.strikes, c.start)):
+    def next(self, left: float, hand: Hand = EMPTY) -> Task | None:
+        """The task to start now on a worker with this at `hand`, with `left` seconds to go, or None."""
+        chunks = [c for c in self._chunks if not c.given_up and c.done < self._usable]
+        done = min((c.done for c in chunks), default=0)
+        waiting = [c for c in chunks if not c.running and (done > 0 or c.done == 0)]
+        for chunk in sorted(waiting, key=self._rank(self._goal(done, left), done, hand)):
             task = Task(chunk.done, chunk.start, chunk.stop)
-            if self.bound(task, resident) <= left:
+            if self.bound(task, hand) <= left:
                 chunk.running = True
                 return task
         return None
 
-    def bound(self, task: Task, resident: Collection[tuple[str, str]] = ()) -> float:
+    def _rank(self, goal: int, done: int, hand: Hand) -> Callable[[_Chunk], tuple[int, ...]]:
+        """What comes first: in a pass what the worker has in memory, then what was begun; beyond it, unit after unit."""
+        near = hand.samples[1:] if hand.samples else None
+
+        def rank(c: _Chunk) -> tuple[int, ...]:
+            if goal > done + 1 and c.done < goal:
+                return 0, c.strikes, (c.start, c.stop) != near, -c.done, c.start
+            return 1, c.done, c.strikes, c.start
+
+        return rank
+
+    def _goal(self, done: int, left: float) -> int:
+        """Where the present pass ends, when all chunks have `done` units: at one more unless all of it surely fits."""
+        goal = min(next(end for end in self._passes if end > done), self._usable) if done < self._usable else self._usable
+        if goal > done + 1:
+            wanted = sum(seconds for unit, seconds in self._needs() if unit < goal)
+            if SURE * wanted / self._workers > left:
+                return done + 1
+        return goal
+
+    def bound(self, task: Task, hand: Hand = EMPTY) -> float:
         """Upper bound of the task's seconds."""
-        unit = self._units[task.unit]
-        times = self._predict.get(task.unit)
-        predict = times.upper() if times else DOUBT * unit.seconds * max(1.0, self.slowness())
-        decode = 0.0
-        if (unit.input.key, task.start, task.stop) not in self._kept:
-            known = self._decode.get(unit.input.key)
-            decode = known.upper() if known else COLD_DECODE_S
-        load = 0.0 if model_of(unit) in resident else self._load.get(model_of(unit), DOUBT * unit.load_s)
-        return load + self._other + task.size * (predict + decode)
+        return self.costs.bound(task, hand, kept=self.costs.key(task) in self._kept)
 
     def keep(self, task: Task) -> bool:
         """Whether the task's decoded images shall stay in scratch: a later unit wants them, and there is room."""
         spec = self._units[task.unit].input
         later = any(unit.input.key == spec.key for unit in self._units[task.unit + 1 : self._usable])
         size = task.size * spec.height * spec.width * 3
-        if (spec.key, task.start, task.stop) in self._kept or not later or size > self._keep_bytes:
+        if self.costs.key(task) in self._kept or not later or size > self._keep_bytes:
             return False
         self._keep_bytes -= size
         return True
@@ -150,17 +134,9 @@ class Schedule:
         """The task's result is in place."""
         chunk = self._chunk(task)
         chunk.running, chunk.strikes, chunk.done = False, 0, chunk.done + 1
-        unit = self._units[task.unit]
-        times = self._predict.setdefault(task.unit, _Times())
-        if not times.last or 2 * task.size >= unit.batch:  # a rest of a few samples says nothing about full batches
-            times.last.append(spent.predict / task.size)
-        if (unit.input.key, task.start, task.stop) not in self._kept:
-            self._decode.setdefault(unit.input.key, _Times()).last.append(spent.decode / task.size)
-        if spent.load > 0:
-            self._load[model_of(unit)] = max(spent.load, self._load.get(model_of(unit), 0.0))
-        self._other = max(self._other, spent.other)
+        self.costs.add(task, spent)
         if kept:
-            self._kept.add((unit.input.key, task.start, task.stop))
+            self._kept.add(self.costs.key(task))
 
     def failed(self, task: Task, cause: str) -> bool:
         """The task failed, overran or killed its worker. True when that settled something: it was halved or given up."""
@@ -209,32 +185,40 @@ class Schedule:
         """Whether nothing is left to do, whatever the time."""
         return all(c.given_up or c.done >= self._usable for c in self._chunks)
 
-    def slowness(self) -> float:
-        """How many times slower this machine is than the plan thought; 1 until something was measured."""
-        ratios = [
-            statistics.median(times.last) / self._units[index].seconds
-            for index, times in self._predict.items()
-            if self._units[index].seconds > 0
-        ]
-        return statistics.median(ratios) if ratios else 1.0
+    def remaining_s(self) -> float:
+        """Seconds of work that are left, by what is known now: on one worker, all units on all samples."""
+        return sum(seconds for _, seconds in self._needs())
 
-    def seconds(self, unit: int) -> float | None:
-        """Median seconds per sample of a unit, without decoding; None when it has not run."""
-        return statistics.median(self._predict[unit].last) if unit in self._predict else None
+    def beyond(self, seconds: float) -> list[int]:
+        """Units that `seconds` more of work will not finish."""
+        out = []
+        for unit, needed in self._needs():
+            seconds -= needed
+            if seconds < 0 < needed:
+                out.append(unit)
+        return out
 
-    def decode_seconds(self, unit: int) -> float | None:
-        """Median seconds per sample of decoding for a unit's input."""
-        times = self._decode.get(self._units[unit].input.key)
-        return statistics.median(times.last) if times else None
-
-    def load_seconds(self, unit: int) -> float | None:
-        """Longest time that loading a unit's model took."""
-        return self._load.get(model_of(self._units[unit]))
+    def _needs(self) -> Iterator[tuple[int, float]]:
+        """Unit and the seconds that it still wants; decoding counts for the first unit of each input."""
+        at: Counter[int] = Counter()
+        for chunk in self._chunks:
+            at[chunk.done] += 0 if chunk.given_up else chunk.size
+        seen, waiting = set[str](), 0
+        for index, unit in enumerate(self._units[: self._usable]):
+            waiting += at[index]
+            yield index, waiting * self.costs.expected(index, decode=unit.input.key not in seen)
+            seen.add(unit.input.key)
 
     def _chunk(self, task: Task) -> _Chunk:
         return next(c for c in self._chunks if (c.start, c.stop) == (task.start, task.stop))
 
 
-def model_of(unit: Unit) -> tuple[str, str]:
-    """What a worker has to load for a unit; units of several views share it."""
-    return unit.dataset, unit.file
+def _passes(units: Sequence[Unit], together: int) -> list[int]:
+    """Where passes end: after unit 1, and then whenever another unit would need more models than stay loaded."""
+    ends, models = [1], set[tuple[str, str]]()
+    for index, unit in enumerate(units[1:], start=1):
+        models.add(model_of(unit))
+        if len(models) > together:
+            ends.append(index)
+            models = {model_of(unit)}
+    return [*ends, len(units)]

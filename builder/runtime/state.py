@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from .contract import Carried, Plan
     from .devices import Devices
     from .engine import Engine
+    from .probe import Probed
+    from .progress import Progress
     from .record import Stages
     from .schedule import Schedule
     from .submission import Template
+    from .weights import Attached
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Settings:
         threads: CPU threads of each model.
         scratch: Where intermediate files go; default: the system's temporary folder.
         keep_bytes: Most bytes of decoded images in scratch; default: half of what is free.
-        start_s, stall_s, log_s: Patience, see engine.Patience.
+        start_s, stall_s: Patience, see engine.Patience.
+        log_s: Least seconds between two lines of progress.
+        probe: Whether a commit run predicts the plan's probe rows first; a rerun never does.
     """
 
     limit_s: float | None = None
@@ -50,7 +55,8 @@ class Settings:
     keep_bytes: int | None = None
     start_s: float = 180.0
     stall_s: float = 60.0
-    log_s: float = 10.0
+    log_s: float = 30.0
+    probe: bool = True
 
 
 @dataclass
@@ -70,12 +76,18 @@ class State:
     ids: list[str] = field(default_factory=list)
     mounts: mounts.Mounts = field(default_factory=lambda: mounts.Mounts(Path(), {}))
     template: Template | None = None
+    scratch: Path = field(default_factory=Path)
+    attached: Attached | None = None
+    probed: Probed | None = None
     devices: Devices | None = None
     schedule: Schedule | None = None
     engine: Engine | None = None
+    progress: Progress | None = None
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     honest: NDArray[np.int64] | None = None
     answered: bool = False  # whether the submission holds any prediction
+
+    rerun: bool = False  # whether this is the hidden rerun that is scored
 
     @property
     def target(self) -> Path:

@@ -12,35 +12,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import combine, devices, inputs, job, mounts, record, submission
+from . import combine, devices, inputs, launch, mounts, probe, record, submission, weights
 from . import hooks as hooks_module
+from .backends import BackendError
 from .clock import Clock, session_age
 from .contract import Plan, datasets_from_json
-from .engine import Engine, Patience
-from .pool import Pool
+from .engine import Engine
+from .progress import Progress
 from .result import Result
 from .schedule import Schedule, chunk_size
 from .state import Settings, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
-KEEP_SHARE = 0.5  # of the free disk, for decoded images
-PACKAGE = Path(__file__).resolve().parent
+RERUN = "KAGGLE_IS_COMPETITION_RERUN"
 
 
 class RunFailedError(RuntimeError):
-    """Raised when no sample was answered; the message tells the causes."""
+    """Raised when nothing may be submitted: no sample was answered, or a commit run differs from home. Tells the causes."""
 
 
 def run(
@@ -51,20 +49,19 @@ def run(
 ) -> Result:
     """Run `plan` (plan.json) on the test set with the models in `datasets`; return what the notebook shows.
 
-    Raises RunFailedError when no sample was answered; ContractError, MountError, TableError or HookError when the run cannot
-    begin. In every such case no submission is left behind.
+    Raises RunFailedError when no sample was answered, or a commit run differs from home; ContractError, MountError, TableError
+    or HookError when the run cannot begin. In every such case no submission is left behind.
     """
     parsed = Plan.from_json(plan)
     chosen = Settings(**dict(settings or {}))
     limit = chosen.limit_s or parsed.limit_s
     clock = Clock.begin(limit, parsed.reserve, age=session_age(limit))
-    state = State(parsed, datasets_from_json(datasets), hooks or "", chosen, clock, _say, record.Stages(clock))
+    state = State(parsed, datasets_from_json(datasets), hooks or "", chosen, clock, _say, record.Stages(clock), rerun=is_rerun())
     mounts.working().mkdir(parents=True, exist_ok=True)
     status = "failed"
     try:
         _prepare(state)
-        if state.ids:
-            _predict(state)
+        _predict(state)
         status = "complete"
     except Exception:
         state.target.unlink(missing_ok=True)
@@ -73,8 +70,13 @@ def run(
         content = record.content(state, status)
         record.write(mounts.working() / "run.json", content)
     state.log(f"{state.target.name}: {len(state.ids)} rows, samples per prefix {content['samples_per_prefix']}")
-    curve = tuple(state.engine.curve) if state.engine else ((clock.spent(), 0.0),)
+    curve = tuple(state.progress.curve) if state.progress else ((clock.spent(), 0.0),)
     return Result(state.target, len(state.ids), content, curve)
+
+
+def is_rerun() -> bool:
+    """Whether this is the hidden rerun that is scored."""
+    return os.environ.get(RERUN, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
 def _say(text: str) -> None:
@@ -126,40 +128,98 @@ def _honest_folds(state: State) -> NDArray[np.int64] | None:
 
 
 def _predict(state: State) -> None:
-    """Run the units, finalising after each; raise RunFailedError when no sample was answered."""
+    """Find the models, probe them in a commit run, and answer the samples. Raises when nothing may be submitted."""
+    probing = state.settings.probe and not state.rerun and bool(state.plan.probes)
+    if not (state.ids or probing):
+        return
+    launch.check_views(state)
+    state.scratch = launch.scratch(state.settings)
+    try:
+        with state.stages("mount"):
+            state.attached = weights.attach(state.plan.units, state.carried, state.scratch)
+        state.mounts = mounts.Mounts(state.mounts.competition, state.attached.folders)
+        state.notes.extend(state.attached.notes)
+        if probing:
+            with state.stages("probe"):
+                _probe(state)
+        if state.ids:
+            _answer(state)
+        _check(state)
+    finally:
+        if state.attached is not None:
+            state.attached.verification.close()
+        shutil.rmtree(state.scratch, ignore_errors=True)
+
+
+def _probe(state: State) -> None:
+    """Predict the probe rows. Raises RunFailedError when home got other probabilities; a fault of the probe's own is a note."""
+    try:
+        state.probed = probe.run(state)
+    except BackendError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        state.notes.append(f"the probe stopped early: {type(error).__name__}: {error}")
+        return
+    for note in state.probed.notes:
+        state.log(f"{state.clock.spent():8.1f} s  {note}")
+    state.notes.extend(state.probed.notes)
+    if state.probed.fault:
+        raise RunFailedError(state.probed.fault)
+    largest = max((entry["max_abs_diff"] for entry in state.probed.probes), default=0.0)
+    state.log(
+        f"{state.clock.spent():8.1f} s  {len(state.probed.probes)} of {len(state.plan.units)} units compared with home; "
+        f"largest difference of a probability {largest:.2g}"
+    )
+
+
+def _answer(state: State) -> None:
+    """Run the units, finalising after each."""
     plan, settings, samples = state.plan, state.settings, len(state.ids)
-    with state.stages("mount"):
-        models = _models(state)
     size = chunk_size(plan.units, samples, state.clock.limit)
     state.devices = devices.choose(plan.accelerator, samples, -(-samples // size), settings.threads, settings.workers)
     state.notes.extend(note for note in [state.devices.note] if note)
-    scratch = Path(tempfile.mkdtemp(prefix="kkb-", dir=_scratch(settings)))
-    pool = Pool(_command(scratch), [_environment(extra) for extra in state.devices.environments], scratch)
-    try:
-        with state.stages("predict"):
-            job.save(scratch, _job(state, models), *_samples(state))
-            keep = settings.keep_bytes if settings.keep_bytes is not None else int(shutil.disk_usage(scratch).free * KEEP_SHARE)
-            state.schedule = Schedule(plan.units, samples, size, keep)
-            patience = Patience(settings.start_s, settings.stall_s, log=settings.log_s)
-            state.engine = Engine(plan, samples, state.schedule, pool, state.clock, _fetcher(scratch), state.log, patience)
+    folder = state.scratch / "run"
+    folder.mkdir()
+    with state.stages("predict"):
+        pool = launch.workers(state, state.devices, folder, *_samples(state))
+        keep, together = launch.keep_bytes(settings, folder), launch.resident(state, state.devices)
+        state.schedule = Schedule(plan.units, samples, size, keep, len(pool.slots), together)
+        fetch, patience = launch.fetcher(folder), launch.patience(state)
+        state.engine = Engine(plan, samples, state.schedule, pool, state.clock, fetch, patience)
+        state.progress = Progress(state, len(pool.slots), lambda: _finalise(state))
+        try:
             _work(state)
-        with state.stages("finalise"):
-            _finalise(state)
-        if not state.answered:
-            raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
-        if not state.answered:
-            raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
-    finally:
-        pool.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            pool.close()
+    with state.stages("finalise"):
+        _finalise(state)
+    if not state.answered:
+        raise RunFailedError(f"no sample was answered, so there is no submission. {record.causes(state)}")
+
+
+def _check(state: State) -> None:
+    """What a rerun must live with and a commit run, which people look at, must not: too many fallbacks, files that differ."""
+    patience = 0.0 if state.rerun else max(0.0, state.clock.left())
+    faults = state.attached.verification.finish(patience) if state.attached else ()
+    state.notes.extend(faults)
+    if state.rerun:
+        return
+    if faults:
+        raise RunFailedError(f"files are not those that this notebook was rendered for: {'; '.join(faults[:5])}")
+    silent = int((state.lengths == 0).sum())
+    if state.honest is None and silent > state.plan.max_fallback * len(state.ids):
+        raise RunFailedError(
+            f"{silent} of {len(state.ids)} samples have no answer, at most {state.plan.max_fallback:.0%} may: a rerun would "
+            f"go on and submit the fallback for so many. {record.causes(state)}"
+        )
 
 
 def _work(state: State) -> None:
     """Run the engine. A bug in it must not cost what is done already: it is noted, and what there is is finalised."""
-    if state.engine is None:
+    if state.engine is None or state.progress is None:
         return
     try:
-        state.engine.run(lambda: _finalise(state))
+        state.engine.run(state.progress.turn)
     except Exception as error:  # noqa: BLE001
         state.notes.append(f"the run stopped early: {type(error).__name__}: {error}")
 
@@ -199,76 +259,10 @@ def _write(state: State, probabilities: NDArray[np.float64]) -> None:
     submission.write(state.target, frame)
 
 
-def _models(state: State) -> list[str]:
-    """The units' model files, found and checked. Raises MountError."""
-    wanted: dict[str, dict[str, str]] = {}
-    for unit in state.plan.units:
-        carried = state.carried.get(unit.dataset)
-        if carried is None or unit.file not in carried.files:
-            raise mounts.MountError(
-                f"the plan needs {unit.file} of dataset {unit.dataset!r}, which the notebook's list does not have"
-            )
-        wanted.setdefault(unit.dataset, {})[unit.file] = carried.files[unit.file]
-    folders = {}
-    for key, files in wanted.items():
-        folders[key] = mounts.dataset(state.carried[key].owner, state.carried[key].slug, files)
-        mounts.verify(folders[key], files)
-    state.mounts = mounts.Mounts(state.mounts.competition, folders)
-    return [str(folders[unit.dataset] / unit.file) for unit in state.plan.units]
-
-
 def _samples(state: State) -> tuple[list[str] | None, list[dict[str, Any]] | None]:
     """Image paths of all samples, or the rows themselves when a hook loads them."""
     rows = state.rows.to_dict("records")
     if state.hooks.load is not None:
-        odd = sorted({unit.view for unit in state.plan.units} - {"identity"})
-        if odd:
-            raise hooks_module.HookError(
-                f"hooks.load makes the model's inputs itself; views {', '.join(odd)} cannot be applied to them"
-            )
         return None, rows
     pattern, folder = state.plan.source.pattern, state.mounts.competition
     return [str(folder / inputs.image_path(pattern, row)) for row in rows], None
-
-
-def _job(state: State, models: list[str]) -> job.Job:
-    chosen = state.devices
-    if chosen is None:
-        raise RuntimeError("no devices were chosen")
-    return job.Job(
-        units=state.plan.units,
-        models=tuple(models),
-        classes=len(state.plan.answer.classes),
-        accelerator=chosen.accelerator,
-        threads=state.settings.threads,
-        decode_threads=chosen.decode_threads,
-        hooks=str(Path(state.hooks_path).resolve()) if state.hooks_path else "",
-        competition=str(state.mounts.competition),
-        datasets={key: str(path) for key, path in state.mounts.datasets.items()},
-    )
-
-
-def _fetcher(scratch: Path) -> Callable[[Any], NDArray[np.float32]]:
-    return lambda task: np.load(job.result(scratch, task.unit, task.start, task.stop), allow_pickle=False)
-
-
-def _scratch(settings: Settings) -> str:
-    """A folder that is not output."""
-    folder = Path(settings.scratch or tempfile.gettempdir()).resolve()
-    if folder == mounts.working().resolve() or mounts.working().resolve() in folder.parents:
-        folder = mounts.root() / "temp"
-        folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
-
-
-def _command(scratch: Path) -> list[str]:
-    return [sys.executable, "-m", f"{__package__}.worker", str(scratch), str(os.getpid())]
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The notebook's environment, in which a worker finds this very package, be it a folder or a wheel."""
-    home = PACKAGE
-    for _ in (__package__ or "").split("."):
-        home = home.parent
-    path = os.pathsep.join(part for part in (str(home), os.environ.get("PYTHONPATH")) if part)
-    return {**os.environ, **extra, "PYTHONPATH": path}

@@ -15,7 +15,7 @@ from typing import Any
 
 from kagglesdk.datasets.types import dataset_api_service as api
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
-from kagglesdk.datasets.types.dataset_types import DatasetInfo, DatasetSettingsFile, SettingsLicense
+from kagglesdk.datasets.types.dataset_types import DatasetCollaborator, DatasetInfo, DatasetSettingsFile, SettingsLicense
 
 from builder.standin import storage
 from builder.standin.home import files_below
@@ -178,6 +178,7 @@ def metadata(call: Call, request: Any) -> api.ApiGetDatasetMetadataResponse:
     licence = SettingsLicense()
     licence.name = row["license"]
     info.licenses = [licence]
+    info.collaborators = [DatasetCollaborator.from_dict(one) for one in json.loads(row["collaborators"])]
     version = newest_ready(call, row)
     if version is not None:
         folder = Found(row, version).folder(call)

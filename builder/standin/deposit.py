@@ -16,6 +16,7 @@ from builder.standin.parcels import Parcel
 from builder.standin.wire import Call, Methods, denied
 
 SLUG = re.compile(r"[a-z0-9-]{3,50}")
+USER = re.compile(r"[a-z0-9]{3,50}", re.IGNORECASE)
 
 
 def create(call: Call, request: Any) -> api.ApiCreateDatasetResponse:
@@ -128,11 +129,15 @@ def delete(call: Call, request: Any) -> api.ApiDeleteDatasetResponse:
 
 
 def update_metadata(call: Call, request: Any) -> api.ApiUpdateDatasetMetadataResponse:
-    """UpdateDatasetMetadata."""
+    """UpdateDatasetMetadata: replaces all settings. Any name that could be a user's is one, as there are no other users here."""
     dataset = dataset_row(call, request.owner_slug, request.dataset_slug, "datasets.update")
     settings, response = request.settings, api.ApiUpdateDatasetMetadataResponse()
     if settings.title and not 6 <= len(settings.title) <= 50:
         response.errors = ["The dataset title must be between 6 and 50 characters"]
+        return response
+    unknown = [one.username for one in settings.collaborators or [] if not USER.fullmatch(one.username or "")]
+    if unknown:
+        response.errors = [f"User '{name}' was not found" for name in unknown]
         return response
     licenses = [entry.name for entry in settings.licenses or []]
     values = (
@@ -142,8 +147,10 @@ def update_metadata(call: Call, request: Any) -> api.ApiUpdateDatasetMetadataRes
         licenses[0] if licenses else dataset["license"],
         int(bool(settings.is_private)),
         json.dumps(list(settings.keywords or [])),
+        json.dumps([one.to_dict() for one in settings.collaborators or []]),
     )
-    sql = "UPDATE datasets SET title = ?, subtitle = ?, description = ?, license = ?, private = ?, keywords = ? WHERE id = ?"
+    names = ("title", "subtitle", "description", "license", "private", "keywords", "collaborators")
+    sql = f"UPDATE datasets SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our own names
     call.store.run(sql, *values, dataset["id"])
     return response
 

@@ -129,7 +129,8 @@ def shape_of(request: Any) -> str:
 def machine_for(request: Any) -> tuple[str, bool]:
     """(machine, whether it counts as a GPU session). Shapes that we have no machine for run on the CPU machine's hardware."""
     shape = shape_of(request)
-    known = {machines.load(name).shape.lower(): name for name in machines.names()}
+    # Of several machines of one shape the first: others are named after it, or captured from a stand-in.
+    known = {machines.load(name).shape.lower(): name for name in reversed(machines.names())}
     return known.get(shape.lower(), "cpu"), shape.lower().startswith("nvidia")
 
 

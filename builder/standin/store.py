@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.errors import UserError
 
-VERSION = 3
+VERSION = 4
 BUSY_S = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS blobs (
     complete INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS datasets (
     id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL UNIQUE, title TEXT NOT NULL, subtitle TEXT, description TEXT,
-    license TEXT NOT NULL, private INTEGER NOT NULL, keywords TEXT NOT NULL, created REAL NOT NULL);
+    license TEXT NOT NULL, private INTEGER NOT NULL, keywords TEXT NOT NULL, created REAL NOT NULL,
+    collaborators TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE IF NOT EXISTS dataset_versions (
     dataset INTEGER NOT NULL REFERENCES datasets(id) ON DELETE CASCADE, number INTEGER NOT NULL, notes TEXT,
     bytes INTEGER NOT NULL, files INTEGER NOT NULL, created REAL NOT NULL, ready REAL NOT NULL, fate TEXT NOT NULL DEFAULT '',
@@ -63,6 +64,7 @@ CREATE TABLE IF NOT EXISTS faults (
 MIGRATIONS = {
     1: ("ALTER TABLE kernels ADD COLUMN folder TEXT NOT NULL DEFAULT ''", "UPDATE kernels SET folder = slug"),
     2: ("ALTER TABLE competitions ADD COLUMN kind TEXT NOT NULL DEFAULT 'notebook'",),
+    3: ("ALTER TABLE datasets ADD COLUMN collaborators TEXT NOT NULL DEFAULT '[]'",),
 }
 
 

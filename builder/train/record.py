@@ -1,23 +1,26 @@
-"""version.json: a frozen training result, and where its files lie.
+"""version.json: a frozen training result, or adopted weights in its place, and where its files lie.
 
-`weights/<name>/vNNN/` holds version.json, folds.csv, checkpoints/<model>-f<fold>.safetensors and oof/<model>-<view>.npy. A folder
-without version.json is a training that did not finish; nothing here ever changes one that has it.
+`weights/<name>/vNNN/` holds version.json, folds.csv, checkpoints/<model>-f<fold>.safetensors, oof/<model>-<view>.npy, and in
+source/<model>/ the code or configuration that a network is built from, when it is not timm's. A folder without version.json is a
+training that did not finish; nothing here ever changes one that has it.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder import models
 from builder.errors import UserError
 from builder.runtime.contract import Input
-from builder.workspace import read_json, write_json
+from builder.workspace import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 FILE = "version.json"
@@ -27,7 +30,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One trained fold. `score` is the competition metric on the fold that it did not see; None where it has none there."""
+    """The weights of one fold.
+
+    Attributes:
+        fold: The fold that it did not see; -1 when it saw all rows.
+        score: The competition metric on that fold; None where it has none there.
+        origin: For adopted weights: the file or folder that they were read from, as kernel.toml names it.
+        origin_sha256: Its content then.
+    """
 
     fold: int
     file: str
@@ -35,13 +45,42 @@ class Checkpoint:
     bytes: int
     score: float | None
     seconds: float
+    origin: str = ""
+    origin_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Out-of-fold predictions that came with adopted weights, beside ours of the same rows.
+
+    Attributes:
+        file: Where they were, as kernel.toml names it.
+        rows: Rows for which both have a prediction.
+        largest, mean: Difference of a probability.
+        argmax_equal: Share of rows with the same most likely class.
+        given_score, own_score: The competition metric on these rows.
+    """
+
+    file: str
+    rows: int
+    largest: float
+    mean: float
+    argmax_equal: float
+    given_score: float | None
+    own_score: float | None
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One `[[model]]` of a version. `mean`, `std`: per channel, on a 0..1 scale; `score`: the metric on all out-of-fold rows.
+    """One `[[model]]` of a version.
 
-    `licence` is that of the pretrained weights it started from; empty when it started from none.
+    Attributes:
+        mean, std: Per channel, on a 0..1 scale.
+        score: The metric on all out-of-fold rows; None when there are none.
+        licence: That of the pretrained weights it started from; empty when it started from none, or nobody knows.
+        build: `models.py:function`, when the network is the user's own; `backbone` is empty then.
+        sources: Files in the version's source/<name>/ that the network is built from -> sha256.
+        compared: Out-of-fold predictions that came with adopted weights, beside ours.
     """
 
     name: str
@@ -53,13 +92,30 @@ class TrainedModel:
     std: tuple[float, ...]
     checkpoints: tuple[Checkpoint, ...]
     views: tuple[str, ...]
-    score: float
+    score: float | None
     licence: str = ""
+    build: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
+    compared: Comparison | None = None
+
+    @property
+    def source(self) -> str:
+        """What kernel.toml calls the network."""
+        return self.build or self.backbone
 
 
 @dataclass(frozen=True)
 class Version:
-    """One training result. `digest` names what it was made from; `folds_sha256` the folds that it shares with its members."""
+    """One training result, or adopted weights in its place.
+
+    Attributes:
+        digest: Names what it was made from.
+        rows: Training rows.
+        folds: Number of folds that some model did not see; 0 when that is not known of any row.
+        folds_sha256: Names the folds that it shares with its members; a row that no model left out has fold -1 in folds.csv.
+        origin: `trained` or `adopted`.
+        notes: What was assumed, for a person.
+    """
 
     name: str
     version: str
@@ -75,11 +131,13 @@ class Version:
     seconds: float
     device: str
     packages: dict[str, str]
+    origin: str = "trained"
+    notes: tuple[str, ...] = ()
 
     @property
     def score(self) -> float | None:
         """The best single model's out-of-fold score; direction is the metric's, so only for display."""
-        return max((model.score for model in self.models), default=None)
+        return max((model.score for model in self.models if model.score is not None), default=None)
 
     def model(self, name: str) -> TrainedModel:
         """The model called `name`. Raises UserError when this version has none."""
@@ -95,12 +153,40 @@ class Version:
         """Path of the weights of one fold."""
         return self.folder / "checkpoints" / next(c.file for c in model.checkpoints if c.fold == fold)
 
+    def network(self, model: TrainedModel, fold: int | None = None) -> torch.nn.Module:
+        """uint8 (n, height, width, 3) -> logits (n, classes), in eval mode; with the weights of `fold` when one is given.
+
+        Raises UserError when weights or sources are missing, changed or unfit.
+        """
+        folder = self.folder / "source" / model.name
+        for name, sha256 in model.sources.items():
+            if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
+                raise UserError(
+                    f"{self.version} lacks the source it was made from, or it was changed",
+                    file=folder / name,
+                    remedy="bring it back from git",
+                )
+        size = (model.input.height, model.input.width)
+        made = models.create(
+            model.backbone,
+            model.arguments,
+            len(self.classes),
+            pretrained=False,
+            image_size=size,
+            build=model.build,
+            folder=folder,
+        )
+        module = models.portable(made, model.mean, model.std).eval()
+        if fold is not None:
+            models.load_weights(module, self.checkpoint(model, fold))
+        return module
+
     def oof(self, model: str, view: str) -> Path:
-        """Path of float32 (rows, classes): out-of-fold probabilities in the order of folds.csv."""
+        """Path of float32 (rows, classes): out-of-fold probabilities in the order of folds.csv; NaN for rows of fold -1."""
         return self.folder / "oof" / f"{model}-{view}.npy"
 
     def write(self) -> None:
-        """Write version.json, the last act of a training."""
+        """Write version.json, the last act of a training or an adoption."""
         raw = {key: value for key, value in asdict(self).items() if key != "folder"}
         write_json(self.folder / FILE, {"schema": SCHEMA, **raw})
 
@@ -111,9 +197,9 @@ def load(folder: Path) -> Version:
     if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
         raise UserError("a version of another schema", file=folder / FILE, expected=f"schema {SCHEMA}", remedy="train again")
     try:
-        models = tuple(_model(model) for model in raw.pop("models"))
-        classes, prior = tuple(raw.pop("classes")), tuple(raw.pop("prior"))
-        return Version(folder=folder, models=models, classes=classes, prior=prior, **raw)
+        found = tuple(_model(model) for model in raw.pop("models"))
+        raw.update({key: tuple(raw.get(key, ())) for key in ("classes", "prior", "notes")})
+        return Version(folder=folder, models=found, **raw)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             "not a version record", file=folder / FILE, found=error, remedy="bring the file back from git, or train again"
@@ -123,6 +209,8 @@ def load(folder: Path) -> Version:
 def _model(raw: dict[str, Any]) -> TrainedModel:
     checkpoints = tuple(Checkpoint(**checkpoint) for checkpoint in raw.pop("checkpoints"))
     raw.update({key: tuple(raw[key]) for key in ("mean", "std", "views")})
+    compared = raw.pop("compared", None)
+    raw["compared"] = Comparison(**compared) if compared else None
     return TrainedModel(input=Input(**raw.pop("input")), checkpoints=checkpoints, **raw)
 
 

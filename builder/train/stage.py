@@ -12,18 +12,17 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import competition, images, metrics, models
+from builder import checkpoints, competition, images, metrics, models
 from builder.errors import UserError
 from builder.progress import Report, silent
-from builder.runtime import views
-from builder.runtime.contract import Input
-from builder.train import fit, folds, record
+from builder.train import fit, folds, naming, oof, record, sources
+from builder.train.naming import current, digest
 from builder.train.record import Checkpoint, TrainedModel, Version
-from builder.workspace import Workspace, digest_of, locked, read_json, replacing, sha256_file, write_json, write_text
+from builder.workspace import Workspace, locked, read_json, sha256_file, write_json, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from builder.config import Config, Model
 
 STARTED = "training.json"
+__all__ = ["current", "digest", "train"]
+
 PACKAGES = ("torch", "timm", "lightning", "numpy", "pillow")
 
 
@@ -43,35 +44,22 @@ class Job:
     folds: NDArray[np.int64]
     root: Path
     folder: Path
-    cache: Path
+    workspace: Workspace
+    name: str
     report: Report
+
+    @property
+    def cache(self) -> Path:
+        return self.workspace.cache
+
+    def source(self, model: Model) -> Path | None:
+        """Where the model's own code or configuration lies."""
+        return sources.folder_of(model, self.workspace, self.name)
 
     @property
     def total(self) -> int:
         """Epochs in all, the unit of progress."""
         return len(self.config.model) * self.config.cv.folds * self.config.train.epochs
-
-
-def digest(config: Config, workspace: Workspace) -> str:
-    """Names what a training would be made from: the keys that matter to it, the training table and the images.
-
-    Equal inputs have equal digests on every machine, so a version that was trained elsewhere counts.
-    """
-    root = config.data_root(workspace.root)
-    return _digest(config, root, competition.train_rows(config, root), workspace.cache)
-
-
-def _digest(config: Config, root: Path, rows: competition.Rows, cache: Path) -> str:
-    sections = {key: getattr(config, key).model_dump(mode="json") for key in ("cv", "train")}
-    sections["data"] = config.data.model_dump(mode="json", include={"task", "train", "id", "target", "image"})
-    sections["model"] = [model.model_dump(mode="json") for model in config.model]
-    table = sha256_file(root / config.data.train)
-    return digest_of([record.SCHEMA, sections, config.competition.metric, table, images.fingerprint(rows.paths, root, cache)])
-
-
-def current(workspace: Workspace, name: str, digest: str) -> Version | None:
-    """The finished version that was made from `digest`, or None."""
-    return next((v for v in reversed(record.finished(workspace.weights(name))) if v.digest == digest), None)
 
 
 def train(
@@ -89,11 +77,13 @@ def train(
     Raises:
         UserError: The data or the config are wrong, or `fold` is not one of the folds.
     """
+    if config.model[0].checkpoints:
+        raise UserError("these weights were trained elsewhere", found="checkpoints in kernel.toml", remedy=f"kkb adopt {name}")
     if fold is not None and not 0 <= fold < config.cv.folds:
         raise UserError("no such fold", found=fold, expected=f"0 to {config.cv.folds - 1}", remedy="choose one of them")
     root = config.data_root(workspace.root)
     rows = competition.train_rows(config, root)
-    key = _digest(config, root, rows, workspace.cache)
+    key = naming.digest(config, workspace, name, rows)
     with locked(workspace.private / "locks" / f"train-{name}"):
         done = current(workspace, name, key)
         if done:
@@ -101,10 +91,11 @@ def train(
         # Whatever can be wrong with the input shows before a version's folder exists.
         assignment = folds.assign(rows.codes, config.cv)
         for model in config.model:
-            _module(model, len(rows.classes), pretrained=False)
-            images.decoded(rows.paths, shape_of(model)[0], root=root, cache=workspace.cache, report=report)
+            source = sources.folder_of(model, workspace, name)
+            sources.check(model, len(rows.classes), source)
+            images.decoded(rows.paths, sources.shape_of(model, source)[0], root=root, cache=workspace.cache, report=report)
         folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
-        job = Job(config, rows, assignment, root, folder, workspace.cache, report)
+        job = Job(config, rows, assignment, root, folder, workspace, name, report)
         return _trained_version(job, name, key, fold), True
 
 
@@ -137,23 +128,6 @@ def _folder(weights: Path, key: str, *, resume: bool) -> Path:
     return folder
 
 
-def shape_of(model: Model) -> tuple[Input, tuple[float, ...], tuple[float, ...]]:
-    """Preprocessing, mean and std of a `[[model]]`, with timm's own data config where kernel.toml is silent."""
-    own = models.data_config(model.backbone)
-    wanted = model.input
-    height, width = (wanted.size, wanted.size) if wanted.size else own["input_size"][1:]
-    shape = Input(height, width, wanted.resize, wanted.interpolation, wanted.library, wanted.color)
-    return shape, tuple(wanted.mean or own["mean"]), tuple(wanted.std or own["std"])
-
-
-def _module(model: Model, classes: int, *, pretrained: bool) -> Any:
-    shape, mean, std = shape_of(model)
-    size = (shape.height, shape.width)
-    return models.portable(
-        models.create(model.backbone, model.arguments, classes, pretrained=pretrained, image_size=size), mean, std
-    )
-
-
 def _fold_file(folder: Path, model: str, fold: int) -> Path:
     return folder / "checkpoints" / f"{model}-f{fold}.json"
 
@@ -161,18 +135,19 @@ def _fold_file(folder: Path, model: str, fold: int) -> Path:
 def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     """Train one fold unless it is done, and save weights, then their record. Returns the device's name."""
     import torch
-    from safetensors.torch import save_file
 
     told = _fold_file(job.folder, model.name, fold)
     done = (position * job.config.cv.folds + fold) * job.config.train.epochs
     if told.is_file():
         job.report(done + job.config.train.epochs, job.total, f"{model.name} fold {fold}: kept")
         return str(read_json(told, remedy=f"remove {told}")["device"])
-    pixels = images.decoded(job.rows.paths, shape_of(model)[0], root=job.root, cache=job.cache, report=job.report)
+    source = job.source(model)
+    shape, _, _ = sources.shape_of(model, source)
+    pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.cache, report=job.report)
     recipe, held_out = job.config.train, np.flatnonzero(job.folds == fold)
     seed = recipe.seed + 1000 * position + fold
     torch.manual_seed(seed)  # the initial weights, too, must not depend on what was trained before
-    module = _module(model, len(job.rows.classes), pretrained=model.pretrained)
+    module = sources.network(model, len(job.rows.classes), source, pretrained=model.pretrained)
     started = time.perf_counter()
     text = f"train {model.name} fold {fold + 1} of {job.config.cv.folds}"
 
@@ -184,8 +159,7 @@ def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
     metric = metrics.get(job.config.competition.metric)
     score = metric.or_none(job.rows.codes[held_out], models.probabilities(module.cpu(), pixels, held_out))
     weights = job.folder / "checkpoints" / f"{model.name}-f{fold}.safetensors"
-    with replacing(weights) as temporary:
-        save_file({key: value.contiguous() for key, value in module.backbone.state_dict().items()}, temporary)
+    checkpoints.save(module.backbone, weights)
     size, sha256 = weights.stat().st_size, sha256_file(weights)
     write_json(
         told,
@@ -227,25 +201,19 @@ def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Versi
 
 
 def _trained(job: Job, model: Model) -> TrainedModel:
-    shape, mean, std = shape_of(model)
+    folder = job.source(model)
+    shape, mean, std = sources.shape_of(model, folder)
     pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.cache)
     told = [read_json(_fold_file(job.folder, model.name, fold), remedy="train again") for fold in range(job.config.cv.folds)]
     for fact in told:
         fact.pop("device")
-    checkpoints = tuple(Checkpoint(**fact) for fact in told)
-    names = job.config.inference.views
-    oof = {view: np.zeros((len(pixels), len(job.rows.classes)), dtype=np.float32) for view in names}
-    for checkpoint in checkpoints:
-        module = _module(model, len(job.rows.classes), pretrained=False)
+    points = tuple(Checkpoint(**fact) for fact in told)
+    found = oof.empty(len(pixels), len(job.rows.classes), job.config.inference.views)
+    for checkpoint in points:
+        module = sources.network(model, len(job.rows.classes), folder, pretrained=False)
         models.load_weights(module, job.folder / "checkpoints" / checkpoint.file)
-        held_out = np.flatnonzero(job.folds == checkpoint.fold)
-        for view in names:
-            seen = views.get(view).apply(pixels[held_out])
-            oof[view][held_out] = models.probabilities(module, seen, np.arange(len(held_out)))
-    for view, predicted in oof.items():
-        with replacing(job.folder / "oof" / f"{model.name}-{view}.npy") as temporary, temporary.open("wb") as stream:
-            np.save(stream, predicted)
-    score = metrics.get(job.config.competition.metric)(job.rows.codes, oof["identity"])
+        oof.fill(found, module, pixels, np.flatnonzero(job.folds == checkpoint.fold))
+    oof.save(found, job.folder, model.name)
     return TrainedModel(
         name=model.name,
         backbone=model.backbone,
@@ -254,8 +222,10 @@ def _trained(job: Job, model: Model) -> TrainedModel:
         input=shape,
         mean=mean,
         std=std,
-        checkpoints=checkpoints,
-        views=tuple(names),
-        score=score,
-        licence=models.data_config(model.backbone)["licence"] if model.pretrained else "",
+        checkpoints=points,
+        views=tuple(found),
+        score=oof.score(job.config.competition.metric, job.rows.codes, found["identity"]),
+        licence=models.data_config(model.backbone, folder)["licence"] if model.pretrained else "",
+        build=model.build,
+        sources=sources.keep(model, folder, job.folder),
     )

@@ -11,6 +11,7 @@ import pytest
 
 import builder
 from builder.bundle import runtime_wheel
+from builder.runtime.contract import SCHEMA
 
 
 def test_same_sources_same_bytes_whatever_the_machine(tmp_path, monkeypatch):
@@ -24,8 +25,22 @@ def test_same_sources_same_bytes_whatever_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime_wheel, "SOURCES", copies)
     second = runtime_wheel.build(tmp_path / "b")
     assert first.read_bytes() == second.read_bytes()
-    assert first.name == second.name == f"kkb_runtime-{builder.__version__}-py3-none-any.whl"
+    assert first.name == second.name == f"kkb_runtime-{SCHEMA}-py3-none-any.whl"
     assert runtime_wheel.digest() == hashlib.sha256(first.read_bytes()).hexdigest()
+
+
+def test_another_version_of_kkb_makes_the_same_bytes_of_the_same_sources(monkeypatch):
+    before = runtime_wheel.content()
+    monkeypatch.setattr(builder, "__version__", "99.0")
+    assert runtime_wheel.content() == before
+
+
+def test_what_is_there_is_left_alone_and_what_is_wrong_is_mended(tmp_path):
+    wheel = runtime_wheel.build(tmp_path)
+    before = wheel.stat()
+    assert runtime_wheel.build(tmp_path).stat().st_mtime_ns == before.st_mtime_ns
+    wheel.write_bytes(b"half")
+    assert runtime_wheel.build(tmp_path).read_bytes() == runtime_wheel.content()
 
 
 def test_any_change_of_a_source_changes_the_digest(tmp_path, monkeypatch):
@@ -39,7 +54,7 @@ def test_record_holds_every_file_with_its_digest(tmp_path):
     with zipfile.ZipFile(runtime_wheel.build(tmp_path)) as archive:
         names = archive.namelist()
         assert archive.testzip() is None
-        info = f"kkb_runtime-{builder.__version__}.dist-info"
+        info = f"kkb_runtime-{SCHEMA}.dist-info"
         lines = dict(line.split(",", 1) for line in archive.read(f"{info}/RECORD").decode().splitlines())
         assert sorted(lines) == sorted(names)
         assert lines.pop(f"{info}/RECORD") == ","

@@ -3,30 +3,23 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from builder.bundle import stage
-from builder.bundle.record import MANIFEST, METADATA, MOST_FILES, SLUG_LENGTH, UNPACKED, Content, Dataset
+from builder.bundle.record import MANIFEST, METADATA, MOST_FILES, SLUG_LENGTH, UNPACKED, placed
 from builder.config import Bundle
 from builder.errors import UserError
+from builder.export.record import File, Probe
 from builder.plan import stage as planning
-from builder.workspace import Workspace, sha256_bytes, sha256_file, short
-from tests import records
+from builder.workspace import Workspace, sha256_file, short
+from tests import competitions, records
+
+from .making import dataset, files_in
 
 SETTINGS = Bundle()
-
-
-def content(folder, name, data):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(data)
-    return Content(name, folder / name, len(data), sha256_bytes(data))
-
-
-def dataset(folder, files, stem="resnet"):
-    made = tuple(content(folder, name, data) for name, data in sorted(files.items()))
-    return Dataset("v001:resnet", stem, "resnet v001 folds 0-1 fp32", made)
 
 
 @pytest.fixture
@@ -37,10 +30,6 @@ def small(tmp_path):
 def write(made, workspace, owner="me"):
     (bundled,) = stage.write([made], workspace, owner, SETTINGS)
     return bundled
-
-
-def files_in(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_same_content_same_bytes_and_slug_wherever_it_lies(tmp_path, small):
@@ -100,7 +89,7 @@ def test_a_folder_that_was_damaged_is_made_anew(small, workspace, name, damage):
     data = (folder / name).read_bytes()
     (folder / name).unlink()
     if damage == "shorter":
-        (folder / name).write_bytes(data[:-1])
+        (folder / name).write_bytes(data[:-2])
     assert write(small, workspace).changed
     assert files_in(folder) == before
 
@@ -169,9 +158,11 @@ def test_every_name_that_kernel_toml_takes_makes_a_slug_that_kaggle_takes(small,
     write(dataclasses.replace(small, stem="a" * 30), workspace)
 
 
-@pytest.fixture
-def case(workspace, animals):
-    """A plan over two members, their exports, and the datasets."""
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A workspace with a plan over two members; its plan and its exports. Change only copies."""
+    home = tmp_path_factory.mktemp("planned")
+    workspace, animals = Workspace(home / "space"), competitions.write(home / "animals")
     config = records.kernel(workspace, animals)
     ids, labels = records.rows_of(animals)
     codes = np.array([("cat", "dog").index(label) for label in labels])
@@ -182,8 +173,17 @@ def case(workspace, animals):
     version = records.version(config, workspace, 1, oof, **facts)
     exports = {"v001": records.export(config, version, oof)}
     joined = planning.members(config, workspace.weights("animals"), exports)
-    planned, _ = planning.plan(config, "animals", workspace.kernel("animals"), animals, joined)
-    return planned.plan, exports
+    made, _ = planning.plan(config, "animals", workspace.kernel("animals"), animals, joined)
+    return workspace, made.plan, exports
+
+
+@pytest.fixture
+def case(planned, workspace):
+    """A plan over two members, their exports, and the datasets."""
+    home, plan, exports = planned
+    shutil.copytree(home.root / "weights", workspace.root / "weights")
+    folder = workspace.root / exports["v001"].folder.relative_to(home.root)
+    return plan, {"v001": dataclasses.replace(exports["v001"], folder=folder)}
 
 
 def test_a_plan_comes_to_one_dataset_per_member_and_the_runtime(case, workspace):
@@ -222,7 +222,12 @@ def test_a_plan_that_the_export_no_longer_fits_is_refused(case, workspace):
     assert "kkb plan" in caught.value.remedy
 
 
-@pytest.mark.parametrize("folds", [([2], "fold 2"), ([0, 1, 2], "folds 0-2"), ([0, 2, 3], "folds 0 2 3")])
+def test_a_plan_of_a_version_that_is_not_exported_is_refused(case, workspace):
+    with pytest.raises(UserError, match="has not"):
+        stage.datasets(case[0], {}, workspace)
+
+
+@pytest.mark.parametrize("folds", [([2], "fold 2"), ([0, 1, 2], "folds 0-2"), ([0, 2, 3], "folds 0 2 3"), ([-1], "all rows")])
 def test_titles_name_the_folds(folds):
     assert stage._span(folds[0]) == folds[1]
 
@@ -246,3 +251,62 @@ def test_the_official_client_accepts_every_folder(case, workspace):
         for path in folder.iterdir():
             assert "." in path.name
             assert path.suffix not in {".zip", ".gz", ".tar", ".7z", ".pt", ".pth"}
+
+
+def test_what_a_model_needs_beside_it_and_its_probe_travel_along(case, workspace):
+    plan, exports = case
+    folder = exports["v001"].folder
+    facts = {}
+    for name in ("resnet-f0-fp32.onnx.data", "resnet-probe.json", "resnet-probe.npy"):
+        (folder / name).write_bytes(name.encode())
+        facts[name] = File.of(folder / name)
+    models = [
+        dataclasses.replace(model, beside=(facts["resnet-f0-fp32.onnx.data"],))
+        if (model.name, model.fold) == ("resnet", 0)
+        else model
+        for model in exports["v001"].models
+    ]
+    probe = Probe("resnet", facts["resnet-probe.json"], facts["resnet-probe.npy"], 256, 1e-4)
+    export = dataclasses.replace(exports["v001"], models=tuple(models), probes=(probe,))
+    found = {made.key: made for made in stage.datasets(plan, {"v001": export}, workspace)}
+    used = {unit.file for unit in plan.units if unit.dataset == "v001:resnet"}
+    assert "resnet-f0-fp32.onnx" in used
+    assert {file.name for file in found["v001:resnet"].files} == used | set(facts)
+    assert found["v001:resnet"].source == {"version": "v001", "export": export.digest}
+    assert {file.name for file in found["v001:effnet"].files}.isdisjoint(facts)
+    stage.write(found.values(), workspace, "me", SETTINGS)
+
+
+def test_a_member_over_the_limit_is_split_and_every_unit_still_finds_its_file(case, workspace):
+    plan, exports = case
+    limit = max(model.bytes for model in exports["v001"].models)
+    found = stage.datasets(plan, exports, workspace, settings=SETTINGS.model_copy(update={"split": limit}))
+    assert len(found) > len(stage.datasets(plan, exports, workspace))
+    homes = {made.key: {file.name for file in made.files} for made in found}
+    for unit in placed(plan, found).units:
+        assert unit.file in homes[unit.dataset]
+    assert (
+        len({made.slug for made in found})
+        == len({made.title for made in found})
+        == len({made.key for made in found})
+        == len(found)
+    )
+
+
+def test_a_slug_that_other_content_has_taken_is_avoided(case, workspace):
+    plan, exports = case
+    plain = stage.datasets(plan, exports, workspace)
+    taken = {plain[0].slug, f"{plain[0].slug}-2"}
+    found = stage.datasets(plan, exports, workspace, taken=taken)
+    assert [made.slug for made in found] == [f"{plain[0].slug}-3", *(made.slug for made in plain[1:])]
+    assert found[0].digest == plain[0].digest
+    assert found[0].title != plain[0].title
+
+
+def test_the_slug_is_the_same_whatever_version_of_kkb_makes_it(case, workspace, monkeypatch):
+    plan, exports = case
+    before = [made.slug for made in stage.datasets(plan, exports, workspace)]
+    monkeypatch.setattr(stage, "__version__", "99.0")
+    after = stage.datasets(plan, exports, workspace)
+    assert [made.slug for made in after] == before
+    assert "99.0" in after[-1].title

@@ -13,9 +13,11 @@ import tarfile
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from builder import machines
-from builder.bundle import resolver, wheel_trial, wheels
+from builder.bundle import clean, resolver, wheel_trial, wheels
 from builder.bundle.image import BACKENDS, demands, forbidden, presumed
 from builder.bundle.record import MOST_FILES
 from builder.bundle.resolver import Target
@@ -183,12 +185,14 @@ def test_a_requirement_that_no_wheel_may_meet_is_refused(text, says):
     assert refused.value.remedy
 
 
+@pytest.mark.slow
 def test_the_image_s_torch_brings_nothing_and_stays(tmp_path):
     """The index has no torch at all: what the image has is not looked for, and what only it needs does not travel."""
     made = wheels.resolve(("on-torch",), dataclasses.replace(CPU, python=("3.12",)), tmp_path)
     assert names(made, "3.12") == [("on-torch", "1.0"), ("wanted", "1.5")]
 
 
+@pytest.mark.slow
 def test_torch_is_never_shipped(tmp_path):
     bare = dataclasses.replace(CPU, python=("3.12",), packages={"numpy": "2.1.3"})
     with pytest.raises(UserError, match="torchvision is needed, and is never shipped"):
@@ -199,6 +203,7 @@ def test_torch_is_never_shipped(tmp_path):
     assert not presumed("torch", bare)
 
 
+@pytest.mark.slow
 def test_the_two_onnxruntimes_are_never_shipped_together(tmp_path):
     wanted = wheels.requirements("cuda", ["on-cpu-ort"], CUDA)
     made = wheels.resolve(wanted, dataclasses.replace(CUDA, python=("3.13",)), tmp_path)
@@ -211,7 +216,7 @@ def test_the_two_onnxruntimes_are_never_shipped_together(tmp_path):
     ("wanted", "says"),
     [
         ("old-numpy", ["another version of a package that the image has", "numpy 2.1.3", "old-numpy"]),
-        ("only-source", ["no wheel of only-source", "Python 3.12", "glibc 2.35"]),
+        pytest.param("only-source", ["no wheel of only-source", "Python 3.12", "glibc 2.35"], marks=pytest.mark.slow),
         ("too-new", ["no wheel of too-new", "Python 3.12", "glibc 2.35"]),
     ],
 )
@@ -237,12 +242,13 @@ def test_more_wheels_than_a_dataset_takes_are_refused(tmp_path, monkeypatch):
     many = [resolver.Picked(f"p{number}", "1", "", (), of_image=False) for number in range(MOST_FILES)]
     monkeypatch.setattr(resolver, "pick", lambda *_: many)
     monkeypatch.setattr(
-        wheels, "_obtain", lambda pins, *_: [wheels.Wheel(f"{one.name}-1-py3-none-any.whl", 1, "0") for one in pins]
+        wheels, "obtain", lambda pins, *_: [wheels.Wheel(f"{one.name}-1-py3-none-any.whl", 1, "0") for one in pins]
     )
     with pytest.raises(UserError, match="wheels are needed"):
         wheels.resolve([one.name for one in many], CPU, tmp_path)
 
 
+@pytest.mark.slow
 def test_fetch_mends_what_is_missing_or_was_changed(lock, tmp_path):
     lock = dataclasses.replace(lock, wheels={"3.12": lock.wheels["3.12"]})
     wheels.fetch(lock, tmp_path)
@@ -255,6 +261,7 @@ def test_fetch_mends_what_is_missing_or_was_changed(lock, tmp_path):
     assert {one: one.path(tmp_path).read_bytes() for one in lock.wheels["3.12"]} == before
 
 
+@pytest.mark.slow
 def test_other_bytes_under_a_locked_name_are_refused(lock, tmp_path):
     genuine = next(one for one in lock.wheels["3.13"] if one.package == "flatbuffers")
     forged = dataclasses.replace(lock, wheels={"3.13": (dataclasses.replace(genuine, sha256="0" * 64),)})
@@ -301,8 +308,9 @@ def locked(cache, python, *paths, wanted=("one",)):
     return wheels.Lock(tuple(wanted), "cpu", "", {python: tuple(found)})
 
 
+@pytest.mark.slow
 def test_what_this_python_takes_is_installed_and_imported_the_rest_only_checked(lock, cache, monkeypatch):
-    monkeypatch.setenv("PATH", "")  # no other Python
+    monkeypatch.setattr(clean, "interpreter", lambda python: sys.executable if python == HERE else None)
     trials = {(one.python, one.wheel.split("-")[0]): one for one in wheel_trial.rehearse_install(lock, CPU, cache)}
     assert not [one for one in trials.values() if one.problems]
     assert {key for key, one in trials.items() if one.executed} == {
@@ -315,8 +323,8 @@ def test_what_this_python_takes_is_installed_and_imported_the_rest_only_checked(
     ("content", "says"),
     [
         ({"text": "import one_that_is_not_there"}, "ModuleNotFoundError"),
-        ({"text": "raise RuntimeError('no driver')"}, "RuntimeError: no driver"),
-        ({"text": "import os; os._exit(3)"}, "exit code 3"),
+        pytest.param({"text": "raise RuntimeError('no driver')"}, "RuntimeError: no driver", marks=pytest.mark.slow),
+        pytest.param({"text": "import os; os._exit(3)"}, "exit code 3", marks=pytest.mark.slow),
         ({"requires": ["numpy>=3"]}, "numpy>=3 is needed, numpy 2.1.3 is there"),
         ({"requires": ["absent>1"]}, "absent>1 is needed, and neither"),
         ({"tags": "cp38-cp38-manylinux_2_28_x86_64"}, "tags do not fit"),
@@ -330,12 +338,23 @@ def test_an_install_that_would_fail_says_why(tmp_path, content, says):
     assert trial.record()["wheel"] == "one-1.0-" + content.get("tags", "py3-none-any") + ".whl"
 
 
+@pytest.mark.slow
 def test_an_import_says_nothing_where_the_image_s_packages_are_missing(tmp_path):
     machine = dataclasses.replace(CPU, python=(HERE,), packages={"of-the-image": "1.0"})
     path = wheel(tmp_path / "made", "one", "1.0", requires=["of-the-image"], text="import of_the_image")
     (trial,) = wheel_trial.rehearse_install(locked(tmp_path / "cache", HERE, path), machine, tmp_path / "cache")
     assert (trial.executed, trial.problems) == (False, ())
     assert "of-the-image of the image not here" in " ".join(trial.notes)
+
+
+@pytest.mark.slow
+def test_a_system_library_that_only_the_image_has_is_no_fault_of_the_wheel(tmp_path):
+    """What CUDA wheels say on a machine without a driver, said by the real loader."""
+    text = "import ctypes\ntry:\n    ctypes.CDLL('libcuda_of_the_image.so.1')\nexcept OSError as e:\n    raise ImportError(e)"
+    made = locked(tmp_path / "cache", HERE, wheel(tmp_path / "made", "one", "1.0", text=text))
+    (trial,) = wheel_trial.rehearse_install(made, dataclasses.replace(CPU, python=(HERE,)), tmp_path / "cache")
+    assert (trial.executed, trial.problems) == (False, ())
+    assert "a system library not here" in " ".join(trial.notes)
 
 
 def test_a_changed_wheel_is_found_and_a_missing_one_named(tmp_path):
@@ -351,10 +370,74 @@ def test_a_changed_wheel_is_found_and_a_missing_one_named(tmp_path):
         wheel_trial.rehearse_install(made, machine, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_requirement_that_nothing_meets_is_the_kernel_s_problem(tmp_path):
     made = locked(tmp_path, HERE, wheel(tmp_path / "made", "one", "1.0"), wanted=("one", "two"))
     trials = wheel_trial.rehearse_install(made, dataclasses.replace(CPU, python=(HERE,)), tmp_path)
     assert [(one.wheel, bool(one.problems)) for one in trials] == [("one-1.0-py3-none-any.whl", False), ("", True)]
+
+
+def test_a_lock_that_would_fail_is_refused_in_one_sentence(tmp_path):
+    made = locked(tmp_path / "cache", HERE, wheel(tmp_path / "made", "one", "1.0", requires=["numpy>=3"]))
+    with pytest.raises(UserError) as caught:
+        wheel_trial.tried(made, dataclasses.replace(CPU, python=(HERE,)), tmp_path / "cache")
+    assert "numpy>=3 is needed, numpy 2.1.3 is there" in caught.value.found
+    assert "[bundle] requirements" in caught.value.remedy
+
+
+def test_what_was_not_executed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(clean, "interpreter", lambda _: None)
+    path = wheel(tmp_path / "made", "one", "1.0", "cp313-cp313-manylinux_2_28_x86_64")
+    made = locked(tmp_path / "cache", "3.13", path)
+    (note,) = wheel_trial.tried(made, CPU, tmp_path / "cache")
+    assert "Python 3.13" in note
+    assert path.name in note
+    assert "not executed here" in note
+
+
+@pytest.mark.slow
+def test_the_environment_of_the_trial_is_clean_and_gone_afterwards(tmp_path):
+    with clean.environment(sys.executable) as made:
+        absent, told = made.imports(["pytest"], ["pytest", "pip"])
+        assert absent == ["pytest", "pip"]
+        assert "ModuleNotFoundError" in told["pytest"]
+        folder = made.folder
+        assert made.install([wheel(tmp_path, "one", "1.0")], ["one"]) == ""
+        assert made.imports(["one"], []) == ([], {"one": ""})
+    assert not folder.exists()
+
+
+def test_an_interpreter_is_what_its_name_says(tmp_path, monkeypatch):
+    assert clean.interpreter(HERE) == sys.executable
+    liar = tmp_path / ".pyenv/versions/3.99.0/bin/python3.99"
+    liar.parent.mkdir(parents=True)
+    liar.symlink_to(sys.executable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert clean.interpreter("3.99") is None
+
+
+# ---- what runs the models
+
+
+@pytest.mark.parametrize(
+    ("backends", "machine", "asked"),
+    [
+        (["onnxruntime"], CPU, ["onnxruntime"]),
+        (["openvino"], CPU, ["openvino"]),
+        (["torchscript"], CPU, []),
+        (["onnxruntime", "openvino", "torchscript"], CUDA, ["onnxruntime-gpu", "openvino"]),
+        (["torchscript"], dataclasses.replace(CPU, packages={**CPU.packages, "onnxruntime-gpu": "1.26"}), []),
+    ],
+)
+def test_each_backend_asks_for_its_own(backends, machine, asked):
+    found = wheels.requirements(machine.accelerator, [], machine, backends)
+    assert [canonicalize_name(Requirement(one).name) for one in found] == asked
+
+
+def test_a_backend_that_only_the_image_can_have_is_refused_where_it_has_not():
+    bare = dataclasses.replace(CPU, packages={"numpy": "2.1.3"})
+    with pytest.raises(UserError, match="torch is needed, and is never shipped"):
+        wheels.requirements("cpu", [], bare, ["torchscript"])
 
 
 # ---- the real index

@@ -9,8 +9,28 @@ OWNER = "local"
 ROWS = 6
 
 
-def bundle(folder: Path, content: dict[str, bytes], *, slug: str | None = None, owner: str = OWNER) -> Path:
+def bundle(folder: Path, content: dict[str, bytes], *, slug: str | None = None, owner: str = OWNER, **metadata) -> Path:
     """A dataset folder as `kkb bundle` writes it."""
+    digest = _fill(folder, content)
+    slug = slug or f"tiny-{digest[:12]}"
+    metadata = {"id": f"{owner}/{slug}", "title": slug, "licenses": [{"name": "CC0-1.0"}], "isPrivate": True, **metadata}
+    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+    return folder
+
+
+def model(folder: Path, content: dict[str, bytes], *, slug: str, owner: str = OWNER, framework: str = "onnx") -> Path:
+    """The folder of a Kaggle Model as `kkb bundle` writes it."""
+    _fill(folder, content)
+    about = {"ownerSlug": owner, "title": slug, "slug": slug, "subtitle": "", "isPrivate": True, "description": "tiny"}
+    (folder / "model-metadata.json").write_text(json.dumps({**about, "publishTime": "", "provenanceSources": ""}))
+    variation = {"ownerSlug": owner, "modelSlug": slug, "instanceSlug": "weights", "framework": framework, "overview": "o"}
+    variation |= {"usage": "u", "licenseName": "Apache 2.0", "fineTunable": False, "trainingData": []}
+    (folder / "model-instance-metadata.json").write_text(json.dumps(variation))
+    return folder
+
+
+def _fill(folder: Path, content: dict[str, bytes]) -> str:
+    """Write the files and their manifest; the digest."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [
         {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in sorted(content.items())
@@ -19,10 +39,7 @@ def bundle(folder: Path, content: dict[str, bytes], *, slug: str | None = None, 
     for name, data in content.items():
         (folder / name).write_bytes(data)
     (folder / "manifest.json").write_text(json.dumps({"digest": digest, "files": files}))
-    slug = slug or f"tiny-{digest[:12]}"
-    metadata = {"id": f"{owner}/{slug}", "title": slug, "licenses": [{"name": "CC0-1.0"}], "isPrivate": True}
-    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
-    return folder
+    return digest
 
 
 PROGRAM = """

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from builder.errors import CredentialError, GateError, RemoteError, RunError, UserError, WaitError
-from builder.remote import competitions, datasets, kernels, submissions
+from builder.remote import competitions, datasets, depositing, kernels, submissions
 from tests.remote.folders import bundle, kernel
 from tests.remote.scripted import HANG, html, ok, refuse
 
@@ -219,7 +219,7 @@ def test_a_file_that_cannot_be_uploaded_stops_before_anything_is_created(talk, t
         datasets.ensure(client, folder)
     assert server.count["CreateDataset"] == 0
     # Every try asked for a new address: one that the server has forgotten fails for ever.
-    assert server.count["StartBlobUpload"] == server.count["put"] >= datasets.ATTEMPTS
+    assert server.count["StartBlobUpload"] == server.count["put"] >= depositing.ATTEMPTS
 
 
 def test_a_name_that_is_in_use_is_read_back(talk, tmp_path):

@@ -4,6 +4,8 @@ import inspect
 
 import pytest
 
+from builder.remote import sharing
+
 METHODS = {
     "authenticate": [],
     "get_config_value": ["name"],
@@ -20,6 +22,11 @@ METHODS = {
     "dataset_list_files": ["dataset", "page_token", "page_size"],
     "dataset_list": ["mine", "page"],
     "dataset_create_new": ["folder", "public", "quiet", "convert_to_csv", "dir_mode"],
+    "kernels_list": ["mine", "page", "page_size"],
+    "model_create_new": ["folder"],
+    "model_instance_create": ["folder", "quiet", "dir_mode"],
+    "model_instance_get": ["model_instance"],
+    "model_instance_version_files": ["model_instance_version", "page_token", "page_size"],
     "kernels_push": ["folder", "timeout"],
     "download_file": ["response", "outfile", "http_client", "quiet", "resume"],
     "quota_view": [],
@@ -28,7 +35,7 @@ FIELDS = {
     "kernels.types.kernels_api_service": {
         "ApiGetKernelRequest": ["userName", "kernelSlug", "versionLabel"],
         "ApiGetKernelResponse": ["metadata", "blob"],
-        "ApiKernelMetadata": ["currentVersionNumber"],
+        "ApiKernelMetadata": ["ref", "currentVersionNumber", "datasetDataSources", "modelDataSources", "dockerImage"],
         "ApiKernelBlob": ["source"],
         "ApiGetKernelSessionStatusRequest": ["userName", "kernelSlug", "versionLabel"],
         "ApiGetKernelSessionStatusResponse": ["status", "failureMessage"],
@@ -58,6 +65,23 @@ FIELDS = {
         "ApiListDatasetFilesResponse": ["datasetFiles", "nextPageToken", "errorMessage"],
         "ApiDatasetFile": ["name", "totalBytes"],
         "ApiCreateDatasetResponse": ["status", "error"],
+        "ApiDataset": ["ref", "title", "totalBytes"],
+        "ApiGetDatasetMetadataRequest": ["ownerSlug", "datasetSlug"],
+        "ApiGetDatasetMetadataResponse": ["info", "errorMessage"],
+        "ApiUpdateDatasetMetadataRequest": ["ownerSlug", "datasetSlug", "settings"],
+        "ApiUpdateDatasetMetadataResponse": ["errors"],
+        "ApiDeleteDatasetRequest": ["ownerSlug", "datasetSlug"],
+        "ApiDeleteDatasetResponse": ["error"],
+    },
+    "datasets.types.dataset_types": {
+        "DatasetInfo": [*sharing.KEPT],
+        "DatasetSettings": [*sharing.KEPT],
+        "DatasetCollaborator": ["username", "role"],
+    },
+    "models.types.model_api_service": {
+        "ApiCreateModelResponse": ["id", "error", "errorCode"],
+        "ApiListModelInstanceVersionFilesResponse": ["files", "nextPageToken"],
+        "ApiModelFile": ["name", "size"],
     },
 }
 

@@ -28,4 +28,11 @@ def kaggle(tmp_path, monkeypatch):
     (root / "input").mkdir(parents=True)
     monkeypatch.setenv("KKB_KAGGLE", str(root))
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
     return root
+
+
+@pytest.fixture
+def rerun(monkeypatch):
+    """This is the hidden rerun: it goes on whatever happens."""
+    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")

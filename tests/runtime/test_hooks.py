@@ -6,7 +6,8 @@ import kkb_runtime
 import numpy as np
 import pytest
 
-from .tree import Tree, read_csv
+from . import tiny_onnx
+from .tree import Tree, probabilities, read_csv
 
 PLAIN = [(0, 0, "identity"), (1, 0, "identity")]
 LOAD = """
@@ -89,7 +90,9 @@ def test_a_hook_that_fails_late_costs_nothing_that_is_written(kaggle):
         ("raise OSError('at import')", "OSError: at import"),
         ("def rows(test_dir):\n    import pandas\n    return pandas.DataFrame({'x': []})", "hooks.rows: no column 'image_id'"),
         ("def submission(rows, probs):\n    return rows[['image_id']]", "expected an id and at least one value"),
-        ("def load(row, mounts):\n    return {'pixels': None}", "hooks.load: KeyError: 'image'"),
+        ("def load(row, mounts):\n    return {'pixels': None}", "hooks.load: HookError: .*'pixels': 0.* at least one"),
+        ("import numpy\ndef load(row, mounts):\n    return {'pixels': numpy.zeros(1)}", "the graph takes image; found pixels"),
+        ("def load(row, mounts):\n    return [1]", "returned list, expected a dict of arrays"),
         (textwrap.dedent(LOAD) + "def merge(probs):\n    return 1.0", "merge returned shape"),
     ],
 )
@@ -99,6 +102,30 @@ def test_faults_of_a_hook_are_told_and_leave_no_submission(kaggle, source, messa
         kkb_runtime.run(tree.plan, tree.datasets, hooks=write(tree, source))
     assert not tree.submission.exists()
     assert tree.record()["status"] == "failed"
+
+
+def test_a_graph_with_several_inputs_is_fed_by_name_and_another_takes_only_what_it_knows(kaggle):
+    tree = Tree(kaggle, samples=4, units=PLAIN)
+    rng = np.random.default_rng(5)
+    weights, bias = tree.models[0, 0]
+    meta = rng.standard_normal((2, 3)).astype(np.float32)
+    (tree.weights / "m0-f0.onnx").write_bytes(tiny_onnx.two_inputs(weights, meta, bias, (4, 4)))
+    source = """
+        import numpy as np
+        from PIL import Image
+
+        def load(row, mounts):
+            image = np.asarray(Image.open(mounts.competition / "test_images" / f"{row['image_id']}.png"))
+            number = float(row["image_id"])
+            return {"image": image[None], "meta": np.array([[number, 1.0]], dtype=np.float32)}
+    """
+    kkb_runtime.run(tree.plan, tree.datasets, hooks=write(tree, source))
+    first, second = tree.plan["prefixes"][1]["weights"]
+    for row, cells in enumerate(tree.answers().values()):
+        image = tree.images[row : row + 1]
+        with_meta = probabilities(image, "identity", weights, bias + np.array([row, 1.0]) @ meta)[0]
+        mixed = (first * with_meta + second * probabilities(image, "identity", *tree.models[1, 0])[0]) ** 0.5
+        assert [float(cell) for cell in cells] == pytest.approx((mixed / mixed.sum()).tolist(), abs=1e-5)
 
 
 def test_views_cannot_be_applied_to_what_a_hook_loads(kaggle):

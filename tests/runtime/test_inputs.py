@@ -79,6 +79,19 @@ def test_resizing(tmp_path, library, interpolation):
     assert box[5:15, 11:].min() > 215
 
 
+@pytest.mark.parametrize("size", [(53, 40), (40, 53), (64, 64), (37, 90)])
+@pytest.mark.parametrize(("side", "share"), [(28, 0.875), (32, 0.95), (24, 0.9)])
+def test_a_crop_of_a_share_is_what_timm_evaluates_with(tmp_path, size, side, share):
+    """`Resize(floor(side / share))` and `CenterCrop(side)` of torchvision, bit for bit."""
+    transforms = pytest.importorskip("torchvision.transforms", reason="the image environments have no torchvision")
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    picture.save(tmp_path / "x.png")
+    kind = transforms.InterpolationMode.BICUBIC
+    usual = transforms.Compose([transforms.Resize(int(side / share), interpolation=kind), transforms.CenterCrop(side)])
+    found = inputs.read(tmp_path / "x.png", Input(side, side, "crop", "bicubic", crop_pct=share))
+    np.testing.assert_array_equal(found, np.asarray(usual(picture)))
+
+
 def test_same_size_is_not_touched(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "x.png")
     for resize in inputs.RESIZES:

@@ -1,12 +1,14 @@
 """Whole runs, as real processes, on tiny real projects."""
 
 import json
+import warnings
 
 import kkb_runtime
 import numpy as np
 import pytest
 
-from .tree import CLASSES, Tree, read_csv, write_csv
+from . import tiny_onnx
+from .tree import CLASSES, Probes, Tree, read_csv, write_csv
 
 
 def test_each_sample_gets_the_last_prefix_with_its_own_weights_and_temperature(kaggle):
@@ -76,7 +78,7 @@ def test_order_of_the_test_wins_when_the_sample_submission_names_other_ids(kaggl
 
 
 @pytest.mark.parametrize("sample", [None, [[f"{index:03d}", "0.1", "0.2", "0.7"] for index in range(6)]])
-def test_a_corrupt_image_keeps_its_fallback_and_is_counted(kaggle, sample):
+def test_a_corrupt_image_keeps_its_fallback_and_is_counted(kaggle, rerun, sample):
     tree = Tree(kaggle, samples=6, sample=sample)
     (tree.competition / "test_images" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     (tree.competition / "test_images" / "004.png").unlink()
@@ -91,6 +93,74 @@ def test_a_corrupt_image_keeps_its_fallback_and_is_counted(kaggle, sample):
     assert result.run["bad_samples"]["count"] == 2
     assert [bad["id"] for bad in result.run["bad_samples"]["first"]] == ["002", "004"]
     assert "004.png: no such file" in result.run["bad_samples"]["first"][1]["cause"]
+
+
+def test_too_many_fallbacks_fail_a_commit_run_loudly_and_a_rerun_goes_on(kaggle, monkeypatch):
+    tree = Tree(kaggle, samples=6)
+    for name in ("002", "004"):
+        (tree.competition / "test_images" / f"{name}.png").unlink()
+    tree.plan["max_fallback"] = 0.3
+    with pytest.raises(RuntimeError, match=r"2 of 6 samples have no answer, at most 30% may.*002\.png: no such file"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+    assert not tree.submission.exists()
+    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "true")
+    assert kkb_runtime.run(tree.plan, tree.datasets).run["status"] == "complete"
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN")
+    tree.plan["max_fallback"] = 0.4
+    assert kkb_runtime.run(tree.plan, tree.datasets).run["samples_per_prefix"] == {"0": 2, "3": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openvino", "torchscript"])
+def test_units_of_all_backends_run_side_by_side(kaggle, kind):
+    package = {"torchscript": "torch"}.get(kind, kind)
+    needed = pytest.importorskip(package, reason=f"the image's packages have no {package}")
+    tree = Tree(kaggle, samples=5)
+    unit = tree.plan["units"][2]
+    unit["backend"] = kind
+    if kind == "torchscript":
+        unit["file"] = "m1.ts.bin"
+        torchscript(needed, tree, tree.weights / unit["file"])
+    Probes(tree)
+    record = kkb_runtime.run(tree.plan, tree.datasets).run
+    assert record["samples_per_prefix"] == {"3": 5}
+    assert [tree.nearest_prefix(row, cells) for row, cells in enumerate(tree.answers().values())] == [3] * 5
+    assert [price["backend"] for price in record["prices"]] == ["onnxruntime", "onnxruntime", kind]
+    assert set(record["versions"]) >= {"onnxruntime", package}
+
+
+def torchscript(torch, tree, path):
+    weights, bias = (torch.from_numpy(each) for each in tree.models[1, -1])
+
+    class Linear(torch.nn.Module):
+        def forward(self, image):
+            return image.float().flatten(1) @ weights + bias
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(Linear(), torch.zeros((2, 4, 4, 3), dtype=torch.uint8))
+        torch.jit.save(traced, str(path), _extra_files={"kkb.json": json.dumps({"inputs": ["image"], "outputs": ["logits"]})})
+
+
+def test_a_plan_for_a_backend_that_is_unknown_is_refused(kaggle):
+    tree = Tree(kaggle, samples=1)
+    tree.plan["units"][1]["backend"] = "onnx"
+    with pytest.raises(ValueError, match="unit 2 has backend 'onnx'; known are onnxruntime, openvino, torchscript; run"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+
+
+@pytest.mark.slow
+def test_weights_beside_a_model_travel_and_are_checked_with_it(kaggle):
+    tree = Tree(kaggle, samples=3)
+    weights, bias = tree.models[0, 0]
+    model, data = tiny_onnx.with_external_data(weights, bias, (4, 4), "m0-f0.onnx.data")
+    (tree.weights / "m0-f0.onnx").write_bytes(model)
+    (tree.weights / "m0-f0.onnx.data").write_bytes(data)
+    assert kkb_runtime.run(tree.plan, tree.datasets).run["samples_per_prefix"] == {"3": 3}
+    datasets = tree.datasets
+    (tree.weights / "m0-f0.onnx.data").write_bytes(data[:-1] + b"x")
+    with pytest.raises(FileNotFoundError, match=r"m0-f0\.onnx\.data"):
+        kkb_runtime.run(tree.plan, datasets)
 
 
 def test_only_corrupt_images_leave_no_submission_and_raise(kaggle):

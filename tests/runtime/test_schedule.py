@@ -2,21 +2,25 @@
 
 import heapq
 import random
+import types
 
 import numpy as np
 import pytest
 from kkb_runtime import combine, contract
 from kkb_runtime.clock import Clock
+from kkb_runtime.costs import Hand, Spent, Task
 from kkb_runtime.engine import Engine, Patience
 from kkb_runtime.pool import Event, Slot
-from kkb_runtime.schedule import Schedule, Spent, Task, chunk_size
+from kkb_runtime.progress import Progress
+from kkb_runtime.schedule import Schedule, chunk_size
 
 SPENT = Spent(0.0, 0.0, 1.0)
 
 
 def units(*seconds, batch=8, load=0.0):
     size = contract.Input(4, 4)
-    return [contract.Unit(f"m{i}", 0, "identity", "d", f"{i}", "onnx", size, batch, s, load) for i, s in enumerate(seconds)]
+    kind = "onnxruntime"
+    return [contract.Unit(f"m{i}", 0, "identity", "d", f"{i}", kind, size, batch, s, load) for i, s in enumerate(seconds)]
 
 
 def plan(*seconds, **options):
@@ -66,12 +70,13 @@ class Machine:
         elif fate < self.kill + self.fail:
             self.after(length, slot, {"ok": False, "kind": "task", "cause": "bad luck"})
         elif fate >= self.kill + self.fail + self.stall:
-            seconds = {"load": 0.0, "decode": 0.0, "predict": length}
+            seconds = {"load": 0.0, "decode": 0.0, "first": 0.0, "predict": length}
             answer = {
                 "ok": True,
                 "seconds": seconds,
                 "bad": [],
                 "bad_count": 0,
+                "not_finite": 0,
                 "peak_mb": 1.0,
                 "accelerator": "cpu",
                 "resident": 1,
@@ -96,11 +101,12 @@ class Machine:
         return "stopped"
 
 
-def play(machine, made, samples, *, limit=100.0, chunk=None, stall=5.0):
-    schedule = Schedule(made.units, samples, chunk or chunk_size(made.units, samples, limit))
+def play(machine, made, samples, *, limit=100.0, chunk=None, stall=5.0, together=2):
+    size = chunk or chunk_size(made.units, samples, limit)
+    schedule = Schedule(made.units, samples, size, workers=len(machine.slots), together=together)
     clock = Clock.begin(limit, 0.05, now=machine.now)
     fetch = lambda task: np.full((task.size, 2), 0.5, np.float32)  # noqa: E731
-    engine = Engine(made, samples, schedule, machine, clock, fetch, lambda _: None, Patience(10.0, stall, 5.0, 1000.0))
+    engine = Engine(made, samples, schedule, machine, clock, fetch, Patience(10.0, stall, 5.0, 1000.0))
     engine.run(lambda: None)
     return engine, clock, combine.reached(engine.arrays())
 
@@ -133,7 +139,7 @@ def test_any_machine_ends_in_time_with_whole_prefixes(seed):
         seconds=seconds,
         poison=dice.sample(range(samples), dice.choice([0, 0, 1]) if samples > 1 else 0),
     )
-    engine, clock, reached = play(machine, made, samples)
+    engine, clock, reached = play(machine, made, samples, together=dice.choice([1, 2, 9]))
     assert clock.left() > -0.02, "overran the reserve"
     assert all(slot.state != "busy" for slot in machine.slots)
     first_of_second = min((at for at, task in machine.log if task.unit == 1), default=np.inf)
@@ -141,7 +147,7 @@ def test_any_machine_ends_in_time_with_whole_prefixes(seed):
     assert last_of_first <= first_of_second
     for index, values in enumerate(engine.arrays()):
         assert np.isfinite(values[reached > index]).all()
-    if reached.max() > 1 and not engine._schedule.notes:
+    if reached.max() > 1 and not engine._order.notes:
         assert reached.min() >= 1
 
 
@@ -185,7 +191,7 @@ def test_the_largest_of_the_last_times_counts():
 def test_a_loaded_model_is_not_paid_again():
     schedule = Schedule(units(0.1, load=4.0), 10, 10)
     task = Task(0, 0, 10)
-    assert schedule.bound(task) - schedule.bound(task, [("d", "0")]) == pytest.approx(1.5 * 4.0)
+    assert schedule.bound(task) - schedule.bound(task, Hand((("d", "0"),))) == pytest.approx(1.5 * 4.0)
 
 
 def test_failures_are_retried_then_halved_then_given_up():
@@ -225,6 +231,88 @@ def test_decoded_images_are_kept_while_there_is_room_and_a_later_unit_wants_them
     assert kept == [True, True, False]
     assert schedule.keep(Task(1, 20, 30)) is False, "no unit after it"
     assert schedule.bound(Task(1, 0, 10)) < 1.0 < schedule.bound(Task(1, 20, 30))
+
+
+def order_of(machine, start):
+    return [(task.unit, task.start) for _, task in machine.log if task.unit >= start]
+
+
+def test_after_unit_1_all_loaded_units_run_on_the_same_chunk_when_everything_fits():
+    made = plan(0.001, 0.001, 0.001, 0.001)
+    machine = Machine(0, 1, seconds=(0.001,) * 4)
+    _, _, reached = play(machine, made, 48, chunk=16, together=3)
+    assert reached.tolist() == [4] * 48
+    assert order_of(machine, 1) == [(unit, start) for start in (32, 0, 16) for unit in (1, 2, 3)], "first the chunk in memory"
+
+
+def test_a_pass_has_as_many_models_as_stay_loaded():
+    made = plan(0.001, 0.001, 0.001, 0.001)
+    machine = Machine(0, 1, seconds=(0.001,) * 4)
+    play(machine, made, 32, chunk=16, together=2)
+    assert order_of(machine, 1) == [(1, 16), (2, 16), (1, 0), (2, 0), (3, 0), (3, 16)]
+
+
+def test_when_not_everything_surely_fits_all_samples_get_the_next_unit_before_any_gets_another():
+    made = plan(0.1, 0.3, 0.3, 0.3)  # 100 s for 100 samples, and 95 s there are
+    machine = Machine(0, 1, seconds=(0.1, 0.3, 0.3, 0.3))
+    _, _, reached = play(machine, made, 100, chunk=10, together=9)
+    assert reached.min() >= 3
+    assert [unit for unit, _ in order_of(machine, 1)][:10] == [1] * 10
+
+
+def test_nobody_waits_for_a_chunk_that_lags_once_all_have_the_first_unit():
+    schedule = Schedule(units(0.0, 0.0, 0.0), 30, 10, workers=2, together=9)
+    for _ in range(3):
+        schedule.finished(schedule.next(1e9), SPENT)
+    lagging = schedule.next(1e9)
+    seen = []
+    while (task := schedule.next(1e9)) is not None:
+        seen.append(task)
+        schedule.finished(task, SPENT)
+    assert lagging == Task(1, 0, 10)
+    assert [(task.unit, task.start) for task in seen] == [(1, 10), (2, 10), (1, 20), (2, 20)]
+
+
+def test_a_chunk_that_a_killed_worker_left_is_finished_by_another():
+    schedule = Schedule(units(0.0, 0.0, 0.0), 20, 10, together=9)
+    for _ in range(2):
+        schedule.finished(schedule.next(1e9), SPENT)
+    half = schedule.next(1e9)
+    schedule.finished(half, SPENT)
+    assert schedule.next(1e9, Hand()) == Task(2, half.start, half.stop)
+
+
+def test_a_run_that_never_looks_at_the_clock_again_still_tells_a_forecast():
+    told = []
+    made = plan(0.1, 0.1, 0.1)
+    schedule = Schedule(made.units, 300, 10)
+    time = [0.0]
+    clock = Clock.begin(60.0, 0.05, now=lambda: time[0])
+    state = types.SimpleNamespace(
+        plan=made, ids=["x"] * 300, schedule=schedule, clock=clock, log=told.append, settings=types.SimpleNamespace(log_s=30.0)
+    )
+    finalised = []
+    progress = Progress(state, 1, lambda: finalised.append(schedule.mean_prefix()))
+    while (task := schedule.next(clock.left())) is not None:
+        time[0] += 1.0
+        schedule.finished(task, Spent(0.0, 0.0, 1.0))
+        progress.turn()
+    assert len(told) == 1, "one line in 57 s"
+    assert "1.00 of 3 units per sample" in told[0]
+    assert told[0].endswith("wants 60 s more, 27 s left: samples will go without unit 2, 3")
+    assert finalised == [1.0]
+    assert progress.curve[-1][1] == schedule.mean_prefix()
+
+
+def test_a_forecast_says_when_and_how_surely():
+    made = plan(0.1)
+    schedule = Schedule(made.units, 100, 10)
+    clock = Clock.begin(100.0, 0.0, now=lambda: 0.0)
+    state = types.SimpleNamespace(
+        plan=made, ids=["x"] * 100, schedule=schedule, clock=clock, log=print, settings=types.SimpleNamespace(log_s=30.0)
+    )
+    assert Progress(state, 1, lambda: None).forecast() == "all done at about 10 s, with 99 % by 16 s; 100 s left"
+    assert Progress(state, 2, lambda: None).forecast() == "all done at about 5 s, with 99 % by 8 s; 100 s left"
 
 
 @pytest.mark.parametrize(

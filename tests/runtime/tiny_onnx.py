@@ -31,6 +31,47 @@ def classifier(weights, bias, shape):
     return number(1, 8) + text(2, "kkb-tests") + message(7, graph) + message(8, number(2, 17))
 
 
+def two_inputs(weights, meta_weights, bias, shape):
+    """Inputs `image` as above and `meta` float (n, k); outputs `aux` (n, classes), from `meta` alone, and `logits`, from both."""
+    nodes = [
+        node("Cast", ["image"], ["floats"], to=FLOAT),
+        node("Flatten", ["floats"], ["flat"], axis=1),
+        node("MatMul", ["flat", "weights"], ["product"]),
+        node("MatMul", ["meta", "meta_weights"], ["aux"]),
+        node("Add", ["product", "aux"], ["sum"]),
+        node("Add", ["sum", "bias"], ["logits"]),
+    ]
+    named = {"weights": weights, "meta_weights": meta_weights, "bias": bias}
+    graph = b"".join(
+        [
+            *(message(1, one) for one in nodes),
+            text(2, "two"),
+            *(message(5, tensor(name, array)) for name, array in named.items()),
+            message(11, value("image", UINT8, ["n", *shape, 3])),
+            message(11, value("meta", FLOAT, ["n", len(meta_weights)])),
+            message(12, value("aux", FLOAT, ["n", len(bias)])),
+            message(12, value("logits", FLOAT, ["n", len(bias)])),
+        ]
+    )
+    return number(1, 8) + text(2, "kkb-tests") + message(7, graph) + message(8, number(2, 17))
+
+
+def with_external_data(weights, bias, shape, file):
+    """The classifier with its weights outside: (bytes of the model, bytes of `file`, which must lie beside it)."""
+    model = classifier(weights, bias, shape)
+    inside = message(5, tensor("weights", weights))
+    data = np.asarray(weights, dtype="<f4").tobytes()
+    entries = {"location": file, "offset": "0", "length": str(len(data))}
+    outside = b"".join(number(1, size) for size in weights.shape) + number(2, FLOAT) + text(8, "weights")
+    outside += b"".join(message(13, text(1, key) + text(2, entry)) for key, entry in entries.items()) + number(14, 1)
+    head, tail = number(1, 8) + text(2, "kkb-tests"), message(8, number(2, 17))
+    graph = model[len(head) : -len(tail)]
+    graph = graph[len(varint(7 << 3 | 2)) :]
+    while graph[0] & 128:  # the length
+        graph = graph[1:]
+    return head + message(7, graph[1:].replace(inside, message(5, outside))) + tail, data
+
+
 def node(kind, inputs, outputs, **attributes):
     parts = [text(1, name) for name in inputs] + [text(2, name) for name in outputs] + [text(4, kind)]
     parts += [message(5, text(1, name) + number(3, given) + number(20, INT_ATTRIBUTE)) for name, given in attributes.items()]

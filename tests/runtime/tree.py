@@ -93,7 +93,7 @@ class Tree:
                     "view": view,
                     "dataset": "weights",
                     "file": f"m{member}-f{fold}.onnx",
-                    "backend": "onnx",
+                    "backend": "onnxruntime",
                     "input": size,
                     "batch": batch,
                     "seconds": seconds,
@@ -123,14 +123,10 @@ class Tree:
 
     def expected(self, length, rows=None):
         """Probabilities (n, classes) of the first `length` units, by numpy alone."""
-        turn = {"identity": lambda x: x, "hflip": lambda x: x[:, :, ::-1], "vflip": lambda x: x[:, ::-1]}
         images = self.images if rows is None else self.images[rows]
         mixed = 0.0
         for weight, (member, fold, view) in zip(uneven(length), self.units, strict=False):
-            weights, bias = self.models[member, fold]
-            logits = turn[view](images).reshape(len(images), -1).astype(np.float64) @ weights + bias
-            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-            mixed = mixed + weight * odds / odds.sum(axis=1, keepdims=True)
+            mixed = mixed + weight * probabilities(images, view, *self.models[member, fold])
         cooled = mixed ** (1 / (1.0 + 0.5 * length))
         return cooled / cooled.sum(axis=1, keepdims=True)
 
@@ -159,6 +155,7 @@ class Tree:
             f"PLAN = {self.plan!r}",
             f"DATASETS = {datasets!r}",
             BOOTSTRAP.read_text(),
+            "import kkb_runtime",
             f"result = kkb_runtime.run(PLAN, DATASETS, {call})",
         ]
         return "\n".join(cells)
@@ -198,3 +195,52 @@ def write_csv(path, header, rows):
 def read_csv(path):
     with path.open(newline="") as stream:
         return list(csv.reader(stream))
+
+
+class Probes:
+    """Training rows with what home made of them, for each member of a tree: row k is of fold `folds[k % len(folds)]`."""
+
+    def __init__(self, tree, *, rows=12, limit=1e-4):
+        self.tree, self.limit = tree, limit
+        self.images = np.random.default_rng(11).integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8)
+        self.ids = [f"t{index:03d}" for index in range(rows)]
+        self.views = list(dict.fromkeys(view for _, _, view in tree.units))
+        (tree.competition / "train_images").mkdir(exist_ok=True)
+        for name, image in zip(self.ids, self.images, strict=True):
+            Image.fromarray(image).save(tree.competition / "train_images" / f"{name}.png")
+        for member in dict.fromkeys(member for member, _, _ in tree.units):
+            self.write(member)
+
+    def folds(self, member):
+        own = sorted({fold for other, fold, _ in self.tree.units if other == member})
+        return [own[row % len(own)] for row in range(len(self.ids))]
+
+    def write(self, member, *, schema=1, images=None, change=None):
+        """(Over)write a member's probe. `images` are what home believes to have seen; `change` edits the values."""
+        seen = self.images if images is None else images
+        table = {"schema": schema, "views": self.views, "rows": []}
+        values = np.zeros((len(self.views), len(self.ids), len(CLASSES)), dtype=np.float32)
+        for row, fold in enumerate(self.folds(member)):
+            cells = {"image_id": self.ids[row], "label": "cat"}
+            table["rows"].append({"fold": fold, "row": cells, "image": f"train_images/{self.ids[row]}.png"})
+            for at, view in enumerate(self.views):
+                values[at, row] = probabilities(seen[row : row + 1], view, *self.tree.models[member, fold])[0]
+        values = values if change is None else change(values)
+        folder = self.tree.weights
+        (folder / f"probe-m{member}.json").write_text(json.dumps(table))
+        np.save(folder / f"probe-m{member}.npy", values)
+        name = f"v001:m{member}"
+        others = [probe for probe in self.tree.plan.get("probes", []) if probe["member"] != name]
+        files = {"table": f"probe-m{member}.json", "values": f"probe-m{member}.npy"}
+        probe = {"member": name, "dataset": "weights", **files, "max_abs_diff": self.limit}
+        self.tree.plan["probes"] = sorted([*others, probe], key=lambda each: each["member"])
+
+
+TURN = {"identity": lambda x: x, "hflip": lambda x: x[:, :, ::-1], "vflip": lambda x: x[:, ::-1]}
+
+
+def probabilities(images, view, weights, bias):
+    """What a model of the tree makes of images under a view, by numpy alone."""
+    logits = TURN[view](images).reshape(len(images), -1).astype(np.float64) @ weights + bias
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)

@@ -13,6 +13,9 @@ CREATE TABLE kernels (id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL U
 CREATE TABLE competitions (slug TEXT PRIMARY KEY, id INTEGER NOT NULL, title TEXT NOT NULL, metric TEXT NOT NULL,
     limit_s REAL NOT NULL, daily INTEGER NOT NULL, machine TEXT NOT NULL, submission_file TEXT NOT NULL, digest TEXT NOT NULL,
     created REAL NOT NULL);
+CREATE TABLE datasets (id INTEGER PRIMARY KEY AUTOINCREMENT, slug TEXT NOT NULL UNIQUE, title TEXT NOT NULL, subtitle TEXT,
+    description TEXT, license TEXT NOT NULL, private INTEGER NOT NULL, keywords TEXT NOT NULL, created REAL NOT NULL);
+INSERT INTO datasets (slug, title, license, private, keywords, created) VALUES ('data', 'Data', 'CC0-1.0', 1, '[]', 1);
 INSERT INTO kernels (slug, title, kind, created) VALUES ('old', 'Old', 'notebook', 1);
 INSERT INTO competitions VALUES ('comp', 1, 'Comp', 'accuracy', 60, 5, 'cpu', 'submission.csv', 'd', 1);
 PRAGMA user_version=1;
@@ -27,6 +30,7 @@ def test_the_first_version_is_brought_up_to_date(tmp_path):
         store = Store(tmp_path / "state.sqlite")
         assert store.one("SELECT folder FROM kernels")["folder"] == "old"
         assert store.one("SELECT kind FROM competitions")["kind"] == "notebook"
+        assert store.one("SELECT collaborators FROM datasets")["collaborators"] == "[]"
         assert store.one("PRAGMA user_version")[0] == VERSION
 
 

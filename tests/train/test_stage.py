@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from builder import competition, images, models
-from builder.errors import ConfigError, UserError
-from builder.train import record, stage
+from builder.errors import UserError
+from builder.train import record, sources, stage
 from builder.workspace import Workspace, sha256_file
 
 pytest.importorskip("torch")
@@ -75,7 +75,7 @@ def test_out_of_fold_predictions_are_those_of_the_model_that_did_not_see_the_row
     assert (oof.shape, oof.dtype) == ((60, 2), np.float32)
     np.testing.assert_allclose(oof.sum(axis=1), 1, atol=1e-5)
     for checkpoint in model.checkpoints:
-        module = stage._module(config.model[0], 2, pretrained=False)
+        module = sources.network(config.model[0], 2, pretrained=False)
         models.load_weights(module, version.checkpoint(model, checkpoint.fold))
         held_out = np.flatnonzero(folds == checkpoint.fold)
         np.testing.assert_allclose(models.probabilities(module, pixels, held_out), oof[held_out], atol=1e-5)
@@ -108,7 +108,7 @@ def test_training_again_changes_nothing(copied):
 def test_a_version_is_named_by_what_it_was_made_from(trained, section, change, new):
     workspace, config, version, _ = trained
     changed = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
-    assert (stage.digest(changed, workspace) != version.digest) == new
+    assert (stage.digest(changed, workspace, "animals") != version.digest) == new
 
 
 def test_where_the_data_lies_does_not_matter_but_what_it_says_does(trained, tmp_path):
@@ -119,10 +119,10 @@ def test_where_the_data_lies_does_not_matter_but_what_it_says_does(trained, tmp_
     shutil.copytree(config.data_root(workspace.root), moved, copy_function=shutil.copyfile)  # times of change are new
     data = config.data.model_copy(update={"root": str(moved)})
     there = config.model_copy(update={"data": data})
-    assert stage.digest(there, workspace) == version.digest
+    assert stage.digest(there, workspace, "animals") == version.digest
     text = (moved / "train.csv").read_text()
     (moved / "train.csv").write_text(text.replace("a000,cat", "a000,dog"))
-    assert stage.digest(there, workspace) != version.digest
+    assert stage.digest(there, workspace, "animals") != version.digest
 
 
 class Stop:
@@ -238,7 +238,7 @@ def test_a_checkpoint_that_does_not_fit_names_the_keys(copied, change, told):
     assert {"fc.weight", "fc.bias"} <= set(names)
     spoil(path, change)
     with pytest.raises(UserError, match="does not fit") as caught:
-        models.load_weights(stage._module(config.model[0], 2, pretrained=False), path)
+        models.load_weights(sources.network(config.model[0], 2, pretrained=False), path)
     assert told in caught.value.found
     assert caught.value.file == str(path)
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_size_is_a_fault_of_the_input(copied):
     _, config, version = copied
     path = version.checkpoint(version.models[0], 0)
     with pytest.raises(UserError, match="fit") as caught:
-        models.load_weights(stage._module(config.model[0], 7, pretrained=False), path)
+        models.load_weights(sources.network(config.model[0], 7, pretrained=False), path)
     assert caught.value.file == str(path)
 
 
@@ -258,30 +258,8 @@ def test_a_checkpoint_that_was_cut_is_named(copied, content):
     path = version.checkpoint(version.models[0], 0)
     path.write_bytes(content)
     with pytest.raises(UserError, match="checkpoint cannot be read") as caught:
-        models.load_weights(stage._module(config.model[0], 2, pretrained=False), path)
+        models.load_weights(sources.network(config.model[0], 2, pretrained=False), path)
     assert caught.value.file == str(path)
-
-
-def test_an_unknown_architecture_names_the_nearest():
-    with pytest.raises(ConfigError, match="no such architecture") as caught:
-        models.create("timm/test_resnett", {}, 2, pretrained=False, image_size=None)
-    assert caught.value.remedy == "did you mean 'test_resnet'?"
-
-
-def test_arguments_that_an_architecture_does_not_take_are_named():
-    with pytest.raises(ConfigError, match="does not take") as caught:
-        models.create("timm/test_resnet", {"colour": 3}, 2, pretrained=False, image_size=None)
-    assert "colour" in str(caught.value)
-
-
-def test_the_arithmetic_on_pixels_is_that_of_the_data_config():
-    import torch
-
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    module = models.portable(torch.nn.Identity(), mean, std)
-    pixels = torch.randint(0, 256, (2, 5, 6, 3), dtype=torch.uint8)
-    expected = (pixels.float() / 255 - torch.tensor(mean)) / torch.tensor(std)
-    torch.testing.assert_close(module(pixels), expected.permute(0, 3, 1, 2), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

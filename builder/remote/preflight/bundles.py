@@ -38,11 +38,11 @@ def bundle_unreadable(subject: Subject) -> Iterator[Found]:
 )
 def bundle_name(subject: Subject) -> Iterator[Found]:
     for bundle in _sound(subject):
-        slug = bundle.name.rpartition("/")[2]
+        slug = "".join(bundle.name.split("/")[1:2])
         if not staging.SLUG.fullmatch(slug):
-            yield Found(f"the slug '{slug}' is not 6 to 50 of a-z, 0-9 and '-'", BUNDLE, bundle.folder / staging.METADATA)
+            yield Found(f"the slug '{slug}' is not 6 to 50 of a-z, 0-9 and '-'", BUNDLE, bundle.folder)
         if not 6 <= len(bundle.title) <= 50:
-            yield Found(f"the title has {len(bundle.title)} characters, not 6 to 50", BUNDLE, bundle.folder / staging.METADATA)
+            yield Found(f"the title has {len(bundle.title)} characters, not 6 to 50", BUNDLE, bundle.folder)
 
 
 @check("bundle-differs", MUST, "a dataset is recognised by its manifest; one that lies can never be")
@@ -109,12 +109,13 @@ def bundle_empty_file(subject: Subject) -> Iterator[Found]:
                 yield Found(f"'{name}' is empty", "leave it out", bundle.folder / name)
 
 
-@check("bundle-unattached", MUST, "what is not in dataset_sources is not mounted")
+@check("bundle-unattached", MUST, "what is not in dataset_sources or model_sources is not mounted")
 def bundle_unattached(subject: Subject) -> Iterator[Found]:
     attached = {"/".join(source.split("/")[:2]) for source in subject.sources("dataset")}
+    attached |= {source.rpartition("/")[0] for source in subject.sources("model")}
     for bundle in _sound(subject):
         if subject.metadata is not None and bundle.name not in attached:
-            yield Found(f"the dataset '{bundle.name}' is not a source of the kernel", "run `kkb render` again", bundle.folder)
+            yield Found(f"'{bundle.name}' is not a source of the kernel", "run `kkb render` again", bundle.folder)
 
 
 @check("wheel-python", MUST, "the image's Python decides; notebooks keep the image they were first saved with")

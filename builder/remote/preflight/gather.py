@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.bundle.record import member_of
 from builder.errors import CredentialError, UserError
 from builder.machines import Machine
 from builder.remote import account, competitions, datasets, environment, runs, staging
@@ -28,6 +29,7 @@ def gather(  # noqa: PLR0913 - every one is named at the call
     machine: Machine,
     limit_s: float,
     bundles: Sequence[Path],
+    keys: Sequence[str] = (),
     client: Client | None,
     now: datetime,
     rows: int | None = None,
@@ -35,13 +37,16 @@ def gather(  # noqa: PLR0913 - every one is named at the call
 ) -> Subject:
     """Everything about the kernel in `folder`; without a `client`, only what is at home.
 
+    Args:
+        keys: What this kernel calls each of `bundles`; left out, their manifests tell, which another kernel may have written.
+
     Raises:
         RemoteError: Kaggle does not answer.
     """
     metadata = _object(folder / METADATA)
     notebook = _object(folder / str((metadata or {}).get("code_file") or "notebook.ipynb"))
     plan, problem = _plan(folder / "plan.json")
-    local = tuple(_bundle(path) for path in bundles)
+    local = tuple(_bundle(path, key) for path, key in zip(bundles, keys or [""] * len(bundles), strict=True))
     return Subject(
         folder=folder,
         metadata=metadata,
@@ -79,21 +84,28 @@ def _plan(path: Path) -> tuple[Plan | None, str]:
         return None, str(error)
 
 
-def _bundle(folder: Path) -> LocalBundle:
-    metadata, manifest = _object(folder / staging.METADATA), _object(folder / staging.MANIFEST)
-    if metadata is None or manifest is None:
-        missing = staging.METADATA if metadata is None else staging.MANIFEST
-        return LocalBundle(folder, problem=f"{missing} is missing or no JSON")
+def _bundle(folder: Path, key: str) -> LocalBundle:
+    """A dataset's folder or, by its metadata, that of a Kaggle Model."""
+    is_model = (folder / staging.MODEL_METADATA).exists() and not (folder / staging.METADATA).exists()
+    kept = (staging.MODEL_METADATA, staging.VARIATION_METADATA) if is_model else (staging.METADATA,)
+    read = {name: _object(folder / name) for name in (*kept, staging.MANIFEST)}
+    missing = [name for name, found in read.items() if found is None]
+    if missing:
+        return LocalBundle(folder, problem=f"{missing[0]} is missing or no JSON")
+    manifest, *metadata = (read[name] or {} for name in (staging.MANIFEST, *kept))
     try:
         listed = {entry["name"]: int(entry["bytes"]) for entry in manifest["files"]}
-        name, title = str(metadata["id"]), str(metadata["title"])
+        name = _model_name(*metadata) if is_model else str(metadata[0]["id"])
+        title = str(metadata[0]["title"])
     except (KeyError, TypeError, ValueError) as error:
         return LocalBundle(folder, problem=f"a key is missing or wrong: {error!r}")
-    kept = (staging.METADATA, staging.MANIFEST)
-    files = {
-        path.name: path.stat().st_size if path.is_file() else -1 for path in sorted(folder.iterdir()) if path.name not in kept
-    }
-    return LocalBundle(folder, name, title, str(manifest.get("key") or ""), files, listed)
+    paths = [path for path in sorted(folder.iterdir()) if path.name not in read]
+    files = {path.name: path.stat().st_size if path.is_file() else -1 for path in paths}
+    return LocalBundle(folder, name, title, member_of(key or str(manifest.get("key") or "")), files, listed)
+
+
+def _model_name(model: Mapping[str, Any], variation: Mapping[str, Any]) -> str:
+    return f"{model['ownerSlug']}/{model['slug']}/{variation['framework']}/{variation['instanceSlug']}"
 
 
 def _online(client: Client, metadata: Mapping[str, Any], competition: str, bundles: Sequence[LocalBundle]) -> Online:
@@ -137,7 +149,7 @@ def _datasets(
             size = (bundle.folder / staging.MANIFEST).stat().st_size
             owner, slug = bundle.name.split("/")
             found = datasets.files(client, owner, slug)
-            different[bundle.name] = staging.difference(found, {**bundle.manifest, staging.MANIFEST: size})
+            different[bundle.name] = staging.unlike(found, {**bundle.manifest, staging.MANIFEST: size})
     return states, different
 
 

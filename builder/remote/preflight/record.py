@@ -58,7 +58,7 @@ class LocalBundle:
 
     Attributes:
         folder: Where it is.
-        name: `owner/slug`, as its metadata say; empty when they don't.
+        name: `owner/slug`, of a model `owner/slug/framework/variation`, as its metadata say; empty when they don't.
         title: Its title.
         key: What the plan's units call it.
         files: Name -> bytes of everything in it, metadata and manifest left out; -1 for a folder.

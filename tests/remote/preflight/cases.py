@@ -31,7 +31,7 @@ def plan(**changes):
         "view": "identity",
         "dataset": "v001:a",
         "file": "a-f0.onnx",
-        "backend": "onnx",
+        "backend": "onnxruntime",
         "input": {"height": 8, "width": 8},
         "batch": 8,
         "seconds": 0.01,

@@ -1,0 +1,187 @@
+"""One fold of one model: converted, compared on rows that it had not seen, and recorded.
+
+Expects: the network with its weights, and the pixels of all training rows.
+Produces: an ExportedModel without prices, and what source and export said under every view.
+Never: lets a difference pass that the gate forbids, or says so without where it starts, when that can be found.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder.errors import GateError
+from builder.export import convert, parity
+from builder.export.record import ExportedModel, File, Rung, gap
+from builder.export.source import LOGITS
+from builder.runtime import backends, views
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from builder.export.source import Run, Source
+    from builder.metrics import Metric
+
+ROWS = 256  # rows that a model which saw them all is compared on
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all folds of a version have in common.
+
+    Attributes:
+        views: Names of views, `identity` among them.
+        codes: True classes int64 (rows,).
+        device: `cuda` or `cpu`, where models are compared; `threads` are those of the CPU.
+    """
+
+    folder: Path
+    format: str
+    precision: str
+    views: tuple[str, ...]
+    planned: int
+    max_abs_diff: float | None
+    metric: Metric
+    codes: NDArray[np.int64]
+    device: str
+    threads: int
+    image_torch: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One exported fold.
+
+    Attributes:
+        rows: Rows that it was compared on.
+        honest: True when it had not seen them.
+        before, after: Probabilities float32 (views, len(rows), classes) of the source and of the export.
+    """
+
+    model: ExportedModel
+    rows: NDArray[np.int64]
+    honest: bool
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+
+
+def export(recipe: Recipe, name: str, fold: int, source: Source, pixels: NDArray[np.uint8], held_out: NDArray[np.int64]) -> Fold:
+    """Export one fold.
+
+    Args:
+        fold: As the checkpoint says; -1 for a model that saw all rows.
+        held_out: Rows that the model did not see, ascending; without any, it is compared on some rows that it saw.
+
+    Raises:
+        GateError: The model cannot be exported, or differs from its checkpoint.
+    """
+    rows = held_out if len(held_out) else _spread(len(pixels))
+    judged = bool(len(held_out))
+    before = _answers(source.answers, recipe, pixels, rows)
+    for seen in before:
+        parity.refuse_not_finite({LOGITS: seen})
+    unseen = np.setdiff1d(np.arange(len(pixels)), held_out)
+    order = convert.Order(
+        format=recipe.format,
+        precision=recipe.precision,
+        feeds={"image": pixels[rows[_spread(len(rows), 2 * recipe.planned)]]},
+        calibration={"image": pixels[unseen[_spread(len(unseen), convert.CALIBRATION_ROWS)]]},
+        planned=recipe.planned,
+        image_torch=recipe.image_torch,
+    )
+    judge = partial(_judge, recipe, f"{name} fold {fold}", judged)
+    with tempfile.TemporaryDirectory(dir=recipe.folder, prefix=".steps-") as scratch:
+        made = convert.convert(source, order, recipe.folder / f"{name}-f{fold}", partial(_open, recipe), judge, Path(scratch))
+        after = _answers(made.run, recipe, pixels, rows)
+    rungs = [_rung(recipe, view, rows, *seen, judged=judged) for view, *seen in zip(recipe.views, before, after, strict=True)]
+    judge(recipe.precision, rungs, lambda: "")
+    score = recipe.metric.or_none(recipe.codes[rows], after[0]) if judged else None
+    return Fold(_record(recipe, name, fold, made, rungs, score), rows, judged, before, after)
+
+
+def _record(recipe: Recipe, name: str, fold: int, made: convert.Made, rungs: list[Rung], score: float | None) -> ExportedModel:
+    ladder = (*made.ladder, *rungs)
+    final = [one for one in ladder if one.step == recipe.precision]
+    plain = rungs[0]
+    file, *beside = (File.of(path) for path in made.files)
+    return ExportedModel(
+        name=name,
+        fold=fold,
+        format=recipe.format,
+        precision=recipe.precision,
+        file=file.file,
+        sha256=file.sha256,
+        bytes=file.bytes,
+        batches=(1, 2, recipe.planned),
+        max_abs_diff=max(one.max_abs_diff for one in final),
+        argmax_equal=plain.argmax_equal,
+        score=score,
+        score_delta=plain.score_delta,
+        ms_per_sample={},
+        load_ms=0.0,
+        beside=tuple(beside),
+        ladder=ladder,
+        notes=(*recipe.notes, *made.notes),
+    )
+
+
+def _rung(
+    recipe: Recipe, view: str, rows: NDArray[np.int64], before: NDArray[np.float32], after: NDArray[np.float32], *, judged: bool
+) -> Rung:
+    """All rows under one view, in the planned batch."""
+    delta = parity.score_delta(recipe.metric, recipe.codes[rows], before, after) if judged and np.isfinite(after).all() else None
+    return parity.rung(recipe.precision, view, str(recipe.planned), gap({LOGITS: before}, {LOGITS: after}), score_delta=delta)
+
+
+def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung], start: Callable[[], str]) -> None:
+    """Raise GateError when one of `rungs` is further off than allowed."""
+    allowed = parity.limit(step, recipe.max_abs_diff if step == recipe.precision else None, judged=judged)
+    wrong = parity.worst(rungs, allowed)
+    if wrong is None:
+        return
+    where = start()
+    raise GateError(
+        f"the export of {what} differs from its checkpoint",
+        found=f"a probability differs by {wrong.max_abs_diff:.1e} ({step}, view {wrong.view}, batch {wrong.batch})"
+        + (f"; the difference starts at {where}" if where else ""),
+        expected="finite numbers" if allowed is None else f"at most {allowed:.0e}",
+        remedy='set export.precision = "fp32", or export.max_abs_diff if you know why',
+    )
+
+
+def _open(recipe: Recipe, path: Path) -> Run:
+    """What runs a file, on the device that was asked for and no other."""
+    try:
+        return backends.open(path, recipe.device, recipe.threads, convert.backend_of(recipe.format)).logits
+    except backends.BackendError as error:
+        raise GateError(
+            "the exported model does not run here",
+            file=path,
+            found=error,
+            remedy="mend the accelerator, or export on a machine without",
+        ) from None
+
+
+def _answers(run: Run, recipe: Recipe, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Probabilities (views, rows, classes), a batch at a time: the pixels may be larger than memory."""
+    out = []
+    for view in recipe.views:
+        apply = views.get(view).apply
+        parts = [
+            run({"image": apply(pixels[rows[start : start + recipe.planned]])})[LOGITS]
+            for start in range(0, len(rows), recipe.planned)
+        ]
+        out.append(parity.probabilities(np.concatenate(parts)))
+    return np.stack(out)
+
+
+def _spread(rows: int, count: int = ROWS) -> NDArray[np.int64]:
+    """Up to `count` indices below `rows`, evenly spread: neighbours in a table are often alike."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))

@@ -1,0 +1,61 @@
+"""Why each family is in the plan or not, in words and numbers.
+
+Pure numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder.plan.course import Told
+from builder.plan.judge import Judge
+from builder.plan.lanes import Lane
+from builder.plan.prices import Family
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+
+def explain(families: Sequence[Family], lane: Lane, judge: Judge, rows: int) -> tuple[Told, ...]:
+    """A sentence for each family: its score alone, its correlation with the rest, what it wins, what it costs."""
+    y, metric, ground = judge.ground.y, judge.metric, judge.ground
+    held = lane.holdings[-1]
+    used = frozenset(f for f, count in enumerate(held) if count)
+    alone = [metric(y, p) for p in ground.oof]
+    goodness = np.array([metric.gain(score, 0.0) for score in alone])
+    weak = goodness < goodness.max() - 0.5 * np.ptp(goodness)
+    with_all = metric(y, ground.answers(used))
+    told = []
+    for f, family in enumerate(families):
+        rest = (used - {f}) or frozenset(range(len(families))) - {f}
+        rho = _correlation(ground.oof[f], ground.answers(rest), y) if rest else 1.0
+        if held[f]:
+            gain = metric.gain(with_all, metric(y, ground.answers(used - {f}))) if len(used) > 1 else 0.0
+        else:
+            gain = metric.gain(metric(y, ground.answers(used | {f})), with_all)
+        folds = held[f] or len(family.folds)
+        seconds = folds * (family.seconds * rows + family.fixed)
+        text = _sentence(bool(weak[f]), held[f], len(family.folds), f"{metric.name} {alone[f]:.4f} alone, rho {rho:.2f}")
+        text += f", {gain:+.4f} for {seconds:.4g} s"
+        told.append(Told(family.name, held[f], alone[f], rho, gain, seconds, text))
+    return tuple(told)
+
+
+def _sentence(weak: bool, held: int, folds: int, numbers: str) -> str:
+    if held:
+        return f"{'weak but kept' if weak else 'kept'} ({held} of {folds} folds): {numbers}"
+    return f"{'weak, ' if weak else ''}dropped: {numbers}"
+
+
+def _correlation(one: Floats, other: Floats, y: NDArray[np.int64]) -> float:
+    """Pearson's, of the probability that each gives to the true class."""
+    rows = np.arange(len(y))
+    a, b = one[rows, y], other[rows, y]
+    if a.std() == 0 or b.std() == 0:
+        return 1.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,129 @@
+"""What averaging the folds of a family is worth, which out-of-fold predictions cannot see: each row has one honest fold.
+
+Pure numpy, and no labels: on rows that no model was trained on, a single fold's answer lies further from the average of all folds
+than a second one's would. If the average is calibrated, the mean Kullback-Leibler divergence between them is the logloss that
+averaging wins. How far that may be trusted is measured where labels are: between families, on out-of-fold rows (`trust`).
+
+Averaging also makes answers less sure without making them less right, so the temperature that was fitted on single folds is too
+high for their average. `Folds.temperature` gives the average as much entropy as single folds had, less what averaging won.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder.plan.blend import TEMPERATURES, TINY, tempered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+    Codes = NDArray[np.int64]
+
+TRUST = (0.4, 1.25)
+STEPS = 8
+
+
+def cross_entropy(q: Floats, p: Floats) -> float:
+    """Mean of -sum q log p over the rows of float (rows, classes)."""
+    return float(-(q * np.log(np.maximum(p, TINY))).sum(axis=1).mean())
+
+
+def matched(p: Floats, entropy: float) -> float:
+    """The temperature at which `p` float (rows, classes) has that mean entropy, by Newton's method on its reciprocal."""
+    logs = np.log(np.maximum(p, TINY))
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    power = 1.0
+    for _ in range(STEPS):
+        raised = np.exp(power * logs)
+        total = raised.sum(axis=1)
+        mean = (raised * logs).sum(axis=1) / total
+        spread = (raised * logs * logs).sum(axis=1) / total - mean * mean
+        excess = float((np.log(total) - power * mean).mean()) - entropy
+        step = excess / max(power * float(spread.mean()), TINY)
+        power = float(np.clip(power + step, max(low, power / 2), min(high, power * 2)))
+        if abs(step) < 1e-4 * power:
+            break
+    return 1.0 / power
+
+
+class Folds:
+    """The folds of every family on unlabelled rows.
+
+    Args:
+        unlabelled: float (families, folds, m, classes).
+        trust: Factor on label-free gains, from `trust`.
+    """
+
+    def __init__(self, unlabelled: Floats, trust: float = 1.0) -> None:
+        self.trust = trust
+        self._p = np.asarray(unlabelled, dtype=np.float32)
+        self._known: dict[tuple[int, int, int], Floats] = {}
+        spread = self._p.var(axis=1, ddof=1) if self._p.shape[1] > 1 else np.zeros_like(self._p[:, 0])
+        self.unrest = spread.sum(axis=-1).mean(axis=-1).astype(np.float64)
+
+    @property
+    def count(self) -> int:
+        """Folds per family."""
+        return int(self._p.shape[1])
+
+    def pooled(self, weights: Floats, counts: Codes, start: int = 0) -> Floats:
+        """float32 (m, classes): the blend of so many folds of each family; family f begins with fold f + `start`, going round."""
+        total = np.zeros(self._p.shape[2:], np.float32)
+        for family in np.flatnonzero((weights > 0) & (counts > 0)):
+            total += np.float32(weights[family]) * self._mean(int(family), int(counts[family]), start + int(family))
+        return total
+
+    def temperature(self, weights: Floats, counts: Codes, single: float) -> float:
+        """The temperature of the blend of `counts` folds, where `single` is that of one fold each."""
+        return self.gain(weights, counts, single)[1]
+
+    def gain(self, weights: Floats, counts: Codes, single: float, rounds: int = 2) -> tuple[float, float]:
+        """(logloss that `counts` folds win over one fold each, the temperature to pool them with).
+
+        `weights` float (families,); `single` is the temperature of one fold each; `rounds` is how many choices of first folds are
+        averaged over.
+        """
+        if counts.max() <= 1:
+            return 0.0, single
+        starts = range(min(rounds, self.count))
+        one = np.minimum(counts, 1)
+        alone = [tempered(self.pooled(weights, one, start), single) for start in starts]
+        entropy = float(np.mean([cross_entropy(p, p) for p in alone]))
+        everything = self.pooled(weights, np.where(counts > 0, self.count, 0))
+        truth = tempered(everything, matched(everything, entropy))
+        before = float(np.mean([cross_entropy(truth, p) for p in alone]))
+        heats, after = [], []
+        for start in starts:
+            p = self.pooled(weights, counts, start)
+            heats.append(matched(p, entropy))
+            after.append(cross_entropy(truth, tempered(p, heats[-1])))
+        won = max(0.0, self.trust * (before - float(np.mean(after))))
+        heats = [matched(self.pooled(weights, counts, start), entropy - won) for start in starts]
+        return won, float(np.mean(heats))
+
+    def _mean(self, family: int, count: int, start: int) -> Floats:
+        key = (family, min(count, self.count), start % self.count if count < self.count else 0)
+        if key not in self._known:
+            chosen = [(key[2] + step) % self.count for step in range(key[1])]
+            self._known[key] = self._p[family, chosen].mean(axis=0)
+        return self._known[key]
+
+
+def trust(oof: Floats, y: Codes, weights: Floats, temperature: float) -> float:
+    """True gain over label-free gain of averaging calibrated *families* on out-of-fold rows, within TRUST.
+
+    `weights` float (families,) and `temperature` are those of their average.
+    """
+    if len(oof) < 2:
+        return 1.0
+    rows = np.arange(len(y))
+    mix = tempered(np.tensordot(weights, oof.astype(np.float64), axes=1), temperature)
+    sure, own = np.log(np.maximum(mix[rows, y], TINY)), cross_entropy(mix, mix)
+    true = label_free = 0.0
+    for weight, p in zip(weights, oof, strict=True):
+        true += weight * float((sure - np.log(np.maximum(p[rows, y], TINY))).mean())
+        label_free += weight * (cross_entropy(mix, p) - own)
+    return float(np.clip(true / max(label_free, TINY), *TRUST))

@@ -1,0 +1,254 @@
+"""OOF + prices -> the units in order, what is answered after each, and who gets how many.
+
+Pure numpy. The steps: calibrate every family; find the best holding at budgets up to the one asked for; make a chain of each; try
+every chain with every rule of effort on cross-fitted rows; keep the best in the competition metric; fit weights and temperatures
+of all its prefixes on all rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder.errors import UserError
+from builder.plan import baseline, blend, folds
+from builder.plan.course import Course, Evidence, Point, Step
+from builder.plan.effort import Effort
+from builder.plan.explain import explain
+from builder.plan.judge import Judge
+from builder.plan.lanes import Ground, Lane, Trial
+from builder.plan.prices import Family, Prices
+from builder.plan.search import Chain, Search
+from builder.plan.subsets import Subset, Subsets, informative
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from builder.metrics import Metric
+
+    Floats = NDArray[np.floating[Any]]
+    Codes = NDArray[np.int64]
+
+SEARCHED = 2000  # rows
+CELLS = 60_000  # rows times classes that are searched on, when there are many classes
+TRIED = 8000  # rows
+BUDGETS = 10
+POINTS = 12
+FEWEST = 50  # rows that all families answered, below which the one that answered least is left out
+CARUANA_ROUNDS, CARUANA_ROWS = 15, 1000
+
+
+def course(
+    families: Sequence[Family], evidence: Evidence, metric: Metric, *, budget_s: float, rows: int, equal: bool = False
+) -> Course:
+    """The plan for `rows` samples in `budget_s` seconds; with `equal` weights when asked.
+
+    Raises UserError when not even the cheapest unit fits.
+    """
+    prices = Prices.of_families(families, rows)
+    _refuse_too_small(families, prices, budget_s, rows)
+    known, seen, notes = _known(families, evidence)
+    if not known:
+        return _without_oof(families, notes)
+    unlabelled = evidence.unlabelled
+    heats, facts = calibrated(
+        Evidence(
+            evidence.oof[known][:, seen],
+            evidence.y[seen],
+            evidence.fold[seen],
+            None if unlabelled is None else unlabelled[known],
+        )
+    )
+    chosen = [families[f] for f in known]
+    prices = Prices.of_families(chosen, rows)
+    search, ground, full = _prepared(chosen, facts, prices, equal=equal)
+    judge = Judge(ground, search, metric)
+    budget = budget_s / rows
+    lanes = _lanes(search, ground, full, budget, metric)
+    best = judge.choose([lane.trial(rule, budget) for lane in lanes if lane.costs[0] <= budget for rule in lane.rules(budget)])
+    steps = _steps(chosen, facts, best.lane, search, judge, equal=equal)
+    own = np.ones(len(families))
+    own[known] = heats
+    points = _predicted(best, judge, rows)
+    raw = Evidence(evidence.oof[known][:, seen], evidence.y[seen], evidence.fold[seen])
+    return Course(
+        tuple(families),
+        tuple(own.tolist()),
+        tuple(dataclasses.replace(step, family=known[step.family]) for step in steps),
+        best.effort,
+        points,
+        explain(chosen, best.lane, judge, rows),
+        notes,
+        baseline.points(chosen, raw, metric, [point.budget_s for point in points], rows),
+    )
+
+
+def _refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: float, rows: int) -> None:
+    one = [prices.of([int(f == g) for g in range(len(families))]) * rows for f in range(len(families))]
+    cheapest = int(np.argmin(one))
+    if one[cheapest] > budget_s:
+        fits = int(rows * budget_s / one[cheapest])
+        raise UserError(
+            "the budget is too small for even the cheapest unit",
+            found=f"{budget_s:g} s for {rows} rows",
+            expected=f"at least {one[cheapest]:.6g} s, for one fold of {families[cheapest].name}",
+            remedy=f"give more seconds; {budget_s:g} s are enough for about {fits} rows",
+        )
+
+
+def _known(families: Sequence[Family], evidence: Evidence) -> tuple[list[int], NDArray[Any], tuple[str, ...]]:
+    """Families that can be weighed, the rows that all of them answered, and a note on every other family."""
+    answered: NDArray[Any] = np.asarray(np.isfinite(evidence.oof).all(axis=2))
+    known = [f for f in range(len(families)) if answered[f].any()]
+    notes = [f"{families[f].name}: no out-of-fold predictions, cannot be weighed" for f in range(len(families)) if f not in known]
+    while known and answered[known].all(axis=0).sum() < min(FEWEST, answered[known].sum(axis=1).max()):
+        least = min(known, key=lambda f: (answered[f].sum(), -f))
+        known.remove(least)
+        notes.append(f"{families[least].name}: only {answered[least].sum()} rows, too few in common with the others")
+    seen = np.asarray(answered[known].all(axis=0)) if known else np.zeros(answered.shape[1], dtype=bool)
+    if known and not seen.all():
+        notes.append(f"weighed on the {seen.sum()} of {len(seen)} rows that every family answered")
+    return known, seen, tuple(notes)
+
+
+def calibrated(evidence: Evidence) -> tuple[tuple[float, ...], Evidence]:
+    """Each family's own temperature, and the evidence with it: a mean of probabilities needs terms that mean the same."""
+    few = sample(evidence.y, TRIED)
+    heats = tuple(round(blend.temperature(p[few], evidence.y[few]), 6) for p in evidence.oof)
+    oof = np.stack([cooled(p, heat) for p, heat in zip(evidence.oof, heats, strict=True)])
+    there = evidence.unlabelled
+    if there is not None:
+        there = np.stack([[cooled(fold, heat) for fold in p] for p, heat in zip(there, heats, strict=True)])
+    return heats, Evidence(oof, evidence.y, evidence.fold, there)
+
+
+def cooled(p: Floats, temperature: float) -> Floats:
+    """float32: `p` float (rows, classes) at a temperature."""
+    return blend.tempered(np.asarray(p, dtype=np.float32), temperature).astype(np.float32)
+
+
+def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, equal: bool) -> tuple[Search, Ground, Floats]:
+    """The search, the rows to try rules on, and the weights of the blend of everything."""
+    oof, y = facts.oof, facts.y
+    few, importance = informative(oof, y, min(SEARCHED, max(500, CELLS // oof.shape[2])))
+    tried = sample(y, TRIED)
+    same = np.full(len(families), 1 / len(families))
+    full = same if equal else blend.convex_weights(oof, y)
+    everything = blend.pooled(oof[:, few], full)
+    soft = blend.tempered(everything, blend.temperature(everything, y[few]))
+    priced = None
+    if facts.unlabelled is not None and facts.unlabelled.shape[1] > 1:
+        heat = blend.temperature(blend.pooled(oof[:, tried], same), y[tried])
+        priced = folds.Folds(facts.unlabelled, folds.trust(oof[:, tried], y[tried], same, heat))
+    subsets = Subsets(oof[:, few], y[few], importance, soft, equal=equal)
+    search = Search(subsets, priced, prices, [len(family.folds) for family in families])
+    half = facts.fold[tried] % 2 == 0
+    if half.all() or not half.any():
+        half = np.arange(len(tried)) % 2 == 0
+    return search, Ground(oof[:, tried], y[tried], half, equal=equal), full
+
+
+def _lanes(search: Search, ground: Ground, full: Floats, budget: float, metric: Metric) -> list[Lane]:
+    """A lane for the best holding at each of some budgets up to `budget`; rivals in Caruana's order and from cheap to dear."""
+    families = len(search.available)
+    cheapest = min(search.prices.marginal([0] * families, f) for f in range(families))
+    chains: dict[Chain, str] = {}
+    for some in np.geomspace(cheapest, max(budget, cheapest), BUDGETS):
+        if found := search.best(float(some) * (1 + 1e-9)):
+            chains.setdefault(search.finish(found.chain, full), f"greedy at {some / budget:.0%} of the budget")
+    few = sample(ground.y, CARUANA_ROWS)
+    picked = blend.caruana(ground.oof[:, few], ground.y[few], metric, CARUANA_ROUNDS)
+    by_price = sorted(picked, key=lambda f: (search.prices.seconds[f], f))
+    for depth in {1, max(search.available)}:
+        for name, order in (("Caruana's order", picked), ("cheap to dear", by_price)):
+            start = tuple(f for f in order for _ in range(min(depth, search.available[f])))
+            chains.setdefault(search.finish(start, full), f"{name}, {depth} folds")
+    return [Lane(name, chain, search, ground) for chain, name in chains.items()]
+
+
+def _steps(
+    families: Sequence[Family], facts: Evidence, lane: Lane, search: Search, judge: Judge, *, equal: bool
+) -> tuple[Step, ...]:
+    """The units of the lane, with weights and temperatures fitted on all rows."""
+    fitted: dict[Subset, tuple[Floats, float, float]] = {}
+    prices = Prices.of_families(families, 0)
+    steps: list[Step] = []
+    units: list[tuple[int, int]] = []
+    for position, family in enumerate(lane.chain):
+        holding = lane.holdings[position]
+        own = families[family].folds
+        units.append((family, own[(holding[family] - 1 + family) % len(own)]))
+        subset = frozenset(f for f, count in enumerate(holding) if count)
+        if subset not in fitted:
+            fitted[subset] = _fitted(subset, facts, judge, equal=equal)
+        weights, heat, score = fitted[subset]
+        if search.folds is not None:
+            won, heat = search.folds.gain(weights, np.array(holding), heat)
+            score -= won if judge.metric.name == "logloss" else 0.0
+        raw = np.array([weights[f] / holding[f] for f, _ in units])
+        step = Step(
+            family=family,
+            fold=units[-1][1],
+            weights=tuple((raw / raw.sum()).tolist()),
+            temperature=round(heat, 6),
+            score=score,
+            gain=float(lane.losses[position - 1] - lane.losses[position]) if position else None,
+            seconds=prices.marginal(_less(holding, family), family),
+            fixed=families[family].fixed,
+        )
+        steps.append(step)
+    return tuple(steps)
+
+
+def _fitted(subset: Subset, facts: Evidence, judge: Judge, *, equal: bool) -> tuple[Floats, float, float]:
+    """Weights float64 (families,), temperature and cross-fitted score of one fold of each family."""
+    used = sorted(subset)
+    weights = np.zeros(len(facts.oof))
+    some = facts.oof[used]
+    weights[used] = 1 / len(used) if equal else blend.convex_weights(some, facts.y)
+    heat = blend.temperature(blend.pooled(some, weights[used]), facts.y)
+    return weights, heat, judge.metric(judge.ground.y, judge.ground.answers(subset))
+
+
+def _less(holding: Sequence[int], family: int) -> list[int]:
+    return [count - (f == family) for f, count in enumerate(holding)]
+
+
+def _predicted(best: Trial, judge: Judge, rows: int) -> tuple[Point, ...]:
+    """Score against seconds, from the first unit for all rows to the whole plan; the budget asked for is among them."""
+    lane, asked = best.lane, best.spent.seconds / len(judge.ground.y)
+    low, high = judge.margin(best)
+    budgets = np.unique(np.append(np.geomspace(lane.costs[0] * (1 + 1e-9), lane.costs[-1] * (1 + 1e-9), POINTS), asked))
+    points = []
+    for budget in budgets:
+        score = judge.score(lane.trial(best.effort, float(budget)))
+        points.append(Point(round(float(budget) * rows, 6), score, score + low, score + high))
+    return tuple(points)
+
+
+def _without_oof(families: Sequence[Family], notes: tuple[str, ...]) -> Course:
+    """Equal weights, cheapest first, first folds before further ones."""
+    prices = Prices.of_families(families, 0)
+    order = sorted(range(len(families)), key=lambda f: (families[f].seconds, f))
+    deepest = max(len(family.folds) for family in families)
+    units = [(f, depth) for depth in range(deepest) for f in order if depth < len(families[f].folds)]
+    steps, held = [], [0] * len(families)
+    for count, (f, depth) in enumerate(units, start=1):
+        seconds = prices.marginal(held, f)
+        steps.append(Step(f, families[f].folds[depth], (1 / count,) * count, 1.0, None, None, seconds, families[f].fixed))
+        held[f] += 1
+    said = (*notes, "equal weights, cheapest first: the score is not known")
+    return Course(
+        tuple(families), (1.0,) * len(families), tuple(steps), Effort("static", tuple(range(1, len(units) + 1))), notes=said
+    )
+
+
+def sample(y: Codes, limit: int) -> Codes:
+    """At most `limit` rows, classes in proportion, spread evenly; ascending."""
+    if len(y) <= limit:
+        return np.arange(len(y))
+    by_class = np.argsort(y, kind="stable")
+    return np.sort(by_class[np.linspace(0, len(y) - 1, limit).round().astype(np.int64)])

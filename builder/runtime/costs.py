@@ -1,0 +1,163 @@
+"""What work costs on this machine: the plan's figures until something was measured, then the measurements.
+
+Expects: the plan's units; what every finished task took.
+Produces: the upper bound of a task's seconds, and per unit the figures that the next plan is priced with.
+Never: reads the time, or decides anything.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .contract import Unit
+
+REMEMBERED = 200  # task times per unit, for the upper bound
+DOUBT = 1.5  # times the median, or times the plan's own figure
+COLD_DECODE_S = 0.05  # per sample, when the plan does not say: a large photo on a slow core takes a few times that
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit on the samples start..stop."""
+
+    unit: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of a finished task, as its worker measured them.
+
+    Attributes:
+        load: The model, when it was not loaded yet.
+        decode: Reading the samples; None when an earlier unit had left them.
+        predict: All batches.
+        other: What the supervisor waited beyond that.
+        first: A first batch that was run once more before all others, after loading; 0 when none was.
+    """
+
+    load: float
+    decode: float | None
+    predict: float
+    other: float = 0.0
+    first: float = 0.0
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What a worker has at hand: models that are loaded, and the samples that it decoded last (input key, start, stop)."""
+
+    models: tuple[tuple[str, str], ...] = ()
+    samples: tuple[str, int, int] | None = None
+
+
+@dataclass
+class _Times:
+    """What tasks of one kind took, per sample; the last ones count."""
+
+    last: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    def upper(self) -> float:
+        return max(*self.last, DOUBT * statistics.median(self.last))
+
+
+class Costs:
+    """The measurements of one run."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._units = units
+        self._predict: dict[int, _Times] = {}
+        self._decode: dict[str, _Times] = {}
+        self._load: dict[tuple[str, str], float] = {}
+        self._first: dict[tuple[str, str], float] = {}
+        self._other = 0.0
+
+    def add(self, task: Task, spent: Spent) -> None:
+        """A task has finished."""
+        unit = self._units[task.unit]
+        times = self._predict.setdefault(task.unit, _Times())
+        if not times.last or 2 * task.size >= unit.batch:  # a rest of a few samples says nothing about full batches
+            times.last.append(spent.predict / task.size)
+        if spent.decode is not None:
+            self._decode.setdefault(unit.input.key, _Times()).last.append(spent.decode / task.size)
+        for seconds, kept in ((spent.load, self._load), (spent.first, self._first)):
+            if seconds > 0:
+                kept[model_of(unit)] = max(seconds, kept.get(model_of(unit), 0.0))
+        self._other = max(self._other, spent.other)
+
+    def bound(self, task: Task, hand: Hand, *, kept: bool) -> float:
+        """Upper bound of the task's seconds on a worker; `kept` when its samples lie decoded in scratch."""
+        unit = self._units[task.unit]
+        times = self._predict.get(task.unit)
+        each = times.upper() if times else DOUBT * unit.seconds * max(1.0, self.slowness())
+        if not kept and hand.samples != self.key(task):
+            known = self._decode.get(unit.input.key)
+            planned = DOUBT * unit.decode_s if unit.decode_s > 0 else COLD_DECODE_S
+            each += known.upper() if known else planned
+        load = 0.0 if model_of(unit) in hand.models else self._load.get(model_of(unit), DOUBT * unit.load_s)
+        return load + self._other + task.size * each
+
+    def key(self, task: Task) -> tuple[str, int, int]:
+        """Tasks with equal keys work on the same decoded samples."""
+        return self._units[task.unit].input.key, task.start, task.stop
+
+    def expected(self, unit: int, *, decode: bool) -> float:
+        """Seconds per sample of a unit, as far as is known: measured, else planned and corrected by this machine's slowness."""
+        known, planned = self.seconds(unit), self._units[unit].seconds * self.slowness()
+        reading = self.decode_seconds(unit)
+        reading = self._units[unit].decode_s if reading is None else reading
+        return (planned if known is None else known) + (reading if decode else 0.0)
+
+    def slowness(self) -> float:
+        """How many times slower this machine is than the plan thought; 1 until something was measured."""
+        ratios = [ratio for index in self._predict if (ratio := self.ratio(index)) is not None]
+        return statistics.median(ratios) if ratios else 1.0
+
+    def ratio(self, unit: int) -> float | None:
+        """How many times slower a unit is than the plan thought; None when it has not run, or the plan does not say."""
+        seconds = self.seconds(unit)
+        return seconds / self._units[unit].seconds if seconds is not None and self._units[unit].seconds > 0 else None
+
+    def seconds(self, unit: int) -> float | None:
+        """Median seconds per sample of a unit, without decoding; None when it has not run."""
+        return statistics.median(self._predict[unit].last) if unit in self._predict else None
+
+    def p99(self, unit: int) -> float | None:
+        """The seconds per sample that 99 % of a unit's tasks stay within."""
+        if unit not in self._predict:
+            return None
+        ordered = sorted(self._predict[unit].last)
+        return ordered[math.ceil(0.99 * len(ordered)) - 1]
+
+    def decode_seconds(self, unit: int) -> float | None:
+        """Median seconds per sample of decoding for a unit's input."""
+        return self.decoding().get(self._units[unit].input.key)
+
+    def decoding(self) -> dict[str, float]:
+        """Median seconds per sample of decoding, by input key."""
+        return {key: statistics.median(times.last) for key, times in self._decode.items()}
+
+    def load_seconds(self, unit: int) -> float | None:
+        """Longest time that loading a unit's model took."""
+        return self._load.get(model_of(self._units[unit]))
+
+    def first_seconds(self, unit: int) -> float | None:
+        """Longest time that a first batch of a unit's model took, after it was loaded."""
+        return self._first.get(model_of(self._units[unit]))
+
+
+def model_of(unit: Unit) -> tuple[str, str]:
+    """What a worker has to load for a unit; units of several views share it."""
+    return unit.dataset, unit.file

@@ -1,0 +1,270 @@
+"""kkb adopt: a `weights/<name>/vNNN` from weights that were trained elsewhere, like one that was trained here.
+
+Expects: kernel.toml whose models have `checkpoints`, and the competition's files.
+Produces: what `record.py` describes: the weights as .safetensors, folds, out-of-fold predictions by the travelling preprocessing.
+    The folder appears whole or not at all.
+Never: changes the files it was given, or takes predictions on trust: those that came with the weights are compared with ours.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import checkpoints, competition, huggingface, images, models
+from builder.errors import UserError
+from builder.progress import Report, silent
+from builder.train import comparison, folds, given, naming, oof, record, sources
+from builder.train.comparison import Suspect
+from builder.train.diagnosis import Setting
+from builder.train.record import Checkpoint, Comparison, TrainedModel, Version
+from builder.workspace import Workspace, digest_of, locked, replacing_folder, sha256_file, write_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from builder.config import Config, Model
+    from builder.train.given import Given
+
+PACKAGES = ("torch", "timm", "transformers", "numpy", "pillow")
+
+
+@dataclass
+class Job:
+    """One adoption: what, from where, and the folder that becomes the version. `notes` are collected on the way."""
+
+    config: Config
+    workspace: Workspace
+    name: str
+    rows: competition.Rows
+    found: dict[str, Given]
+    folder: Path
+    report: Report
+    notes: list[str]
+    done: int = 0
+
+    @property
+    def root(self) -> Path:
+        return self.config.data_root(self.workspace.root)
+
+    @property
+    def total(self) -> int:
+        """Steps in all: each checkpoint is converted, then asked."""
+        return 2 * sum(len(one.files) for one in self.found.values())
+
+    def tell(self, text: str) -> None:
+        self.report(self.done, self.total, text)
+        self.done += 1
+
+
+def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = silent) -> tuple[Version, bool]:
+    """The version that is made from the checkpoints in kernel.toml, and False when it was there already.
+
+    Raises:
+        UserError: Checkpoints, folds or predictions are not what kernel.toml says.
+        GateError: The predictions that came with the weights are not those that the weights give.
+    """
+    _refuse_untold(config, name)
+    rows = competition.train_rows(config, config.data_root(workspace.root))
+    with locked(workspace.private / "locks" / f"train-{name}"):
+        key = naming.digest(config, workspace, name, rows)
+        if known := naming.current(workspace, name, key):
+            return known, False
+        weights = workspace.weights(name)
+        for leftover in weights.glob(".v*"):  # of an adoption that was killed: the lock says that it is not running
+            shutil.rmtree(leftover, ignore_errors=True)
+        found = {model.name: given.find(model, config, rows, workspace.root) for model in config.model}
+        folder = naming.next_folder(weights)
+        with replacing_folder(folder) as temporary:
+            _write(Job(config, workspace, name, rows, found, temporary, report, []), key, folder.name)
+    return record.load(folder), True
+
+
+def _refuse_untold(config: Config, name: str) -> None:
+    untold = [model.name for model in config.model if not model.checkpoints]
+    if len(untold) == len(config.model):
+        raise UserError(
+            "kernel.toml names no weights to adopt",
+            found=f"models without checkpoints: {', '.join(untold)}",
+            expected='checkpoints = "weights-dir/effb0-f{fold}.safetensors" in each [[model]]',
+            remedy=f"add it, or kkb train {name}",
+        )
+    if untold:
+        raise UserError(
+            "a version is trained or adopted as a whole",
+            found=f"models without checkpoints: {', '.join(untold)}",
+            remedy="train them as a version of their own, and join the versions with [inference] members",
+        )
+
+
+def _write(job: Job, key: str, version: str) -> None:
+    """Everything that a version holds, version.json last."""
+    started = time.perf_counter()
+    assigned = _common_folds(job)
+    labels = [job.rows.classes[code] for code in job.rows.codes]
+    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, assigned, labels))
+    made = tuple(_adopted(job, model, assigned) for model in job.config.model)
+    Version(
+        name=job.name,
+        version=version,
+        digest=key,
+        folder=job.folder,
+        metric=job.config.competition.metric,
+        classes=job.rows.classes,
+        prior=job.rows.prior,
+        rows=len(job.rows.ids),
+        folds=len(np.unique(assigned[assigned >= 0])),
+        folds_sha256=sha256_file(job.folder / record.FOLDS),
+        models=made,
+        seconds=time.perf_counter() - started,
+        device=_device(),
+        packages={package: package_version(package) for package in PACKAGES},
+        origin="adopted",
+        notes=tuple(dict.fromkeys(job.notes)),
+    ).write()
+
+
+def _common_folds(job: Job) -> NDArray[np.int64]:
+    """int64 (rows,): the folds that all models share. Raises UserError when they don't: a row of a version has one fold."""
+    known = {name: one.folds for name, one in job.found.items() if one.folds is not None}
+    unknown = [name for name, one in job.found.items() if one.folds is None and list(one.files) != [-1]]
+    first = next(iter(known.values()), None)
+    if first is None:
+        return np.full(len(job.rows.ids), -1, dtype=np.int64)
+    different = [name for name, one in known.items() if not np.array_equal(one, first)] + unknown
+    if different:
+        raise UserError(
+            "the models of a version share their folds",
+            found=f"{', '.join(different)} with other or unknown folds than {next(iter(known))}",
+            remedy="adopt them one after the other, and join the versions with [inference] members",
+        )
+    return first
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedModel:
+    """Convert one model's weights, and predict the rows that they did not see."""
+    found, source = job.found[model.name], sources.folder_of(model, job.workspace, job.name)
+    job.notes += found.notes
+    if model.backbone.startswith("hf/") and not model.input.model_fields_set & {"mean", "std", "resize", "interpolation"}:
+        job.notes += models.data_config(model.backbone, source)["notes"]
+    shape, mean, std = sources.shape_of(model, source)
+    points = [_converted(job, model, fold, source) for fold in found.files]
+    _refuse_twins(model, points)
+    pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.workspace.cache, report=job.report)
+    predicted = oof.empty(len(pixels), len(job.rows.classes), job.config.inference.views)
+    scored = []
+    for point in points:
+        job.tell(f"{model.name} fold {point.fold}: predict the rows it did not see")
+        rows = np.flatnonzero(assigned == point.fold) if found.folds is not None else np.array([], dtype=np.int64)
+        started = time.perf_counter()
+        if len(rows):
+            oof.fill(predicted, _network(job, model, point.file, source), pixels, rows)
+        part = predicted["identity"][rows]
+        score = oof.score(job.config.competition.metric, job.rows.codes[rows], part)
+        scored.append(Checkpoint(**{**vars(point), "score": score, "seconds": time.perf_counter() - started}))
+    oof.save(predicted, job.folder, model.name)
+    return TrainedModel(
+        name=model.name,
+        backbone=model.backbone,
+        arguments=model.arguments,
+        pretrained=False,
+        input=shape,
+        mean=mean,
+        std=std,
+        checkpoints=tuple(scored),
+        views=tuple(predicted),
+        score=oof.score(job.config.competition.metric, job.rows.codes, predicted["identity"]),
+        build=model.build,
+        sources=sources.keep(model, source, job.folder),
+        compared=_compared(job, model, scored, assigned, predicted["identity"], Setting(shape, mean, std)),
+    )
+
+
+def _converted(job: Job, model: Model, fold: int, source: Path | None) -> Checkpoint:
+    """Read one checkpoint into the network, try it, and save it as .safetensors. `score` and `seconds` come later."""
+    path = job.found[model.name].files[fold]
+    job.tell(f"{model.name}: read {path.name}")
+    module = sources.network(model, len(job.rows.classes), source, pretrained=False)
+    notes = checkpoints.load(module.backbone, path, len(job.rows.classes))
+    job.notes += [f"{model.name}: {note}" for note in notes]
+    shape, _, _ = sources.shape_of(model, source)
+    models.check(module, shape.height, shape.width, len(job.rows.classes), model.build or model.backbone, source)
+    file = job.folder / "checkpoints" / (f"{model.name}-f{fold}.safetensors" if fold >= 0 else f"{model.name}-all.safetensors")
+    checkpoints.save(module.backbone, file)
+    return Checkpoint(
+        fold=fold,
+        file=file.name,
+        sha256=sha256_file(file),
+        bytes=file.stat().st_size,
+        score=None,
+        seconds=0.0,
+        origin=path.relative_to(job.workspace.root).as_posix(),
+        origin_sha256=_sha256(path),
+    )
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of the weight files in a folder."""
+    if path.is_dir():
+        return digest_of([[piece.name, sha256_file(piece)] for piece in huggingface.weights_in(path)])
+    return sha256_file(path)
+
+
+def _refuse_twins(model: Model, points: list[Checkpoint]) -> None:
+    first: dict[str, Checkpoint] = {}
+    for point in points:
+        twin = first.setdefault(point.sha256, point)
+        if twin is not point:
+            raise UserError(
+                f"two folds of {model.name} have the same weights",
+                file=point.origin,
+                found=f"equal to {twin.origin}",
+                expected="each fold's own: one model cannot have left out both",
+                remedy="bring the right checkpoint",
+            )
+
+
+def _network(job: Job, model: Model, file: str, source: Path | None) -> Any:
+    module = sources.network(model, len(job.rows.classes), source, pretrained=False)
+    models.load_weights(module, job.folder / "checkpoints" / file)
+    return module.to(_device())
+
+
+def _compared(
+    job: Job,
+    model: Model,
+    points: Iterable[Checkpoint],
+    assigned: NDArray[np.int64],
+    ours: NDArray[np.float32],
+    setting: Setting,
+) -> Comparison | None:
+    """Our predictions beside those that kernel.toml gives, if it does. Raises GateError when they differ."""
+    theirs = job.found[model.name].oof
+    if theirs is None:
+        return None
+    files = {point.fold: point.file for point in points}
+    source = sources.folder_of(model, job.workspace, job.name)
+    suspect = Suspect(
+        name=model.name,
+        oof=model.oof,
+        setting=setting,
+        network=lambda fold: _network(job, model, files[fold], source),
+        tell=lambda text: job.report(job.done, job.total, text),
+    )
+    allowed = job.config.export.max_score_drop
+    result, note = comparison.compare(suspect, job.rows, assigned, ours, theirs, job.config.competition.metric, allowed)
+    job.notes += [note] if note else []
+    return result

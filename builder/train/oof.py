@@ -1,0 +1,47 @@
+"""Out-of-fold predictions: every row answered, under every view, by the model that did not see it.
+
+float32 (rows, classes) per view, in the order of the training table; NaN where no model left the row out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder import metrics, models
+from builder.workspace import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+Oof = dict[str, "NDArray[np.float32]"]
+
+
+def empty(rows: int, classes: int, views: Sequence[str]) -> Oof:
+    """Nothing predicted yet."""
+    return {view: np.full((rows, classes), np.nan, dtype=np.float32) for view in views}
+
+
+def fill(found: Oof, module: torch.nn.Module, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+    """Predict `rows` of `pixels`, uint8 (n, height, width, 3), with the model that did not see them."""
+    for view, predicted in found.items():
+        if len(rows):
+            predicted[rows] = models.probabilities(module, pixels, rows, view)
+
+
+def save(found: Oof, folder: Path, model: str) -> None:
+    """Write oof/<model>-<view>.npy below the version's folder."""
+    for view, predicted in found.items():
+        with replacing(folder / "oof" / f"{model}-{view}.npy") as temporary, temporary.open("wb") as stream:
+            np.save(stream, predicted)
+
+
+def score(metric: str, codes: NDArray[np.int64], predicted: NDArray[np.float32]) -> float | None:
+    """The metric on the rows that have a prediction; None when there are none, or it has no value there."""
+    known = np.isfinite(predicted).all(axis=1)
+    return metrics.get(metric).or_none(codes[known], predicted[known]) if known.any() else None

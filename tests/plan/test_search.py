@@ -1,0 +1,156 @@
+"""The search: as good as looking at everything, never over the budget, and what it says about folds is what folds do."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.plan import blend
+from builder.plan import folds as folding
+from builder.plan.prices import Prices
+from builder.plan.search import Search, hull
+from builder.plan.subsets import Subsets, informative
+
+from .arrays import World
+from .test_blend import families
+
+
+def search_of(oof, y, seconds, folds=1, few=None):
+    search = Search(Subsets(oof, y), None, Prices(tuple(seconds)), [folds] * len(oof))
+    if few is not None:
+        search._few = lambda: few
+    return search
+
+
+def affordable(seconds, budget):
+    sets = itertools.chain.from_iterable(itertools.combinations(range(len(seconds)), k) for k in range(1, len(seconds) + 1))
+    return [s for s in sets if sum(seconds[f] for f in s) <= budget]
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.1, 0.9))
+def test_greedy_is_within_a_thousandth_of_everything(seed, share):
+    oof, y = families(seed, 7, rows=300)
+    seconds = np.geomspace(1, 30, 7)[np.random.default_rng(seed).permutation(7)]
+    budget = max(share * seconds.sum(), seconds.min())
+    found = search_of(oof, y, seconds, few=False).best(budget)
+    losses = Subsets(oof, y)
+    best = min(losses.losses(frozenset(s) for s in affordable(seconds, budget)))
+    assert found.loss <= best + 1e-3
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
+def test_fast_losses_are_the_exact_ones(seed, count):
+    world = World(seed, np.random.default_rng(seed).uniform(0.5, 2.0, count), seconds=[1.0] * count)
+    oof, y = world.oof, world.y
+    weights = blend.convex_weights(oof, y)
+    p = blend.pooled(oof, weights)
+    exact = blend.logloss(blend.tempered(p, blend.temperature(p, y)), y)
+    subsets = Subsets(oof, y)
+    everything = frozenset(range(count))
+    assert subsets.loss(everything) == pytest.approx(exact, abs=1e-3)
+    assert subsets.weights(everything).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_losses_do_not_depend_on_what_was_asked_with_them():
+    oof, y = families(3, 5)
+    subsets = [frozenset(s) for k in (1, 2, 3) for s in itertools.combinations(range(5), k)]
+    together = Subsets(oof, y).losses(subsets)
+    alone = [Subsets(oof, y).loss(subset) for subset in subsets]
+    np.testing.assert_allclose(together, alone, atol=5e-4)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.05, 1.0))
+def test_no_holding_costs_more_than_its_budget(seed, share):
+    world = World(seed, (1.0, 1.5, 0.5, 2.0))
+    prices = Prices(tuple(f.seconds for f in world.families), (0.1,) * 4, ({"decode": 1e-3},) * 4, rows=1000)
+    search = Search(Subsets(world.oof, world.y), None, prices, [3] * 4)
+    found = search.best(share * world.full)
+    if found is None:
+        assert share * world.full < min(prices.of([int(f == g) for g in range(4)]) for f in range(4))
+    else:
+        assert search.cost(found.chain) <= share * world.full
+
+
+def test_a_finished_chain_holds_every_fold_of_whatever_has_weight():
+    world = World(1, (1.0, 1.5, 2.0))
+    search = Search(Subsets(world.oof, world.y), None, Prices.of_families(world.families, 0), [3] * 3)
+    full = blend.convex_weights(world.oof, world.y)
+    chain = search.finish((2,), full)
+    assert chain[0] == 2
+    assert {f: chain.count(f) for f in set(chain)} == dict.fromkeys(np.flatnonzero(full > 0).tolist(), 3)
+
+
+def test_shared_seconds_are_paid_once_and_fixed_ones_are_spread():
+    shared = ({"big": 0.5}, {"big": 0.5}, {})
+    prices = Prices((1.0, 2.0, 3.0), (10.0, 0.0, 0.0), shared, rows=100)
+    assert prices.of([1, 0, 0]) == pytest.approx(1.0 + 0.1 + 0.5)
+    assert prices.of([2, 1, 1]) == pytest.approx(2 * 1.1 + 2.0 + 3.0 + 0.5)
+    assert prices.marginal([1, 0, 0], 1) == pytest.approx(2.0)
+    assert prices.marginal([0, 0, 1], 1) == pytest.approx(2.5)
+
+
+@settings(max_examples=30)
+@given(points=st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 9)), min_size=1, max_size=12))
+def test_the_hull_goes_down_ever_more_slowly(points):
+    points = [(float(i) + cost, loss) for i, (cost, loss) in enumerate(sorted(points))]
+    stops = hull(points)
+    slopes = [(points[a][1] - points[b][1]) / (points[b][0] - points[a][0]) for a, b in itertools.pairwise(stops)]
+    assert stops[0] == 0
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(slopes))
+    assert all(slope > 0 for slope in slopes)
+    assert min(loss for _, loss in points) == points[stops[-1]][1]
+
+
+def test_what_folds_win_is_seen_without_labels():
+    """Within a factor of two of the truth, and a temperature near the best one for their average."""
+    world = World(5, (1.5, 2.0), rows=3000, few=1000, test=4000, folds=5)
+    weights = blend.convex_weights(world.oof, world.y)
+    single = blend.temperature(blend.pooled(world.oof, weights), world.y)
+    one = np.mean([blend.logloss(blend.tempered(blend.pooled(world.test[:, k], weights), single), world.truth) for k in range(5)])
+    average = blend.pooled(world.test.mean(axis=1), weights)
+    best = blend.temperature(average, world.truth)
+    true = one - blend.logloss(blend.tempered(average, best), world.truth)
+    won, heat = folding.Folds(world.unlabelled).gain(weights, np.array([5, 5]), single)
+    assert true / 2 <= won <= true * 2
+    assert abs(heat - best) < abs(single - best)
+
+
+def test_one_fold_wins_nothing_and_more_folds_win_more():
+    world = World(2, (1.0, 2.0))
+    folds = folding.Folds(world.unlabelled)
+    weights = np.array([0.5, 0.5])
+    wins = [folds.gain(weights, np.array([k, k]), 1.0)[0] for k in (1, 2, 3)]
+    assert wins[0] == 0
+    assert wins[1] < wins[2]
+
+
+@pytest.mark.parametrize("entropy", [0.4, 0.6, 0.9])
+def test_a_temperature_gives_the_entropy_that_was_asked_for(entropy):
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 200)
+    cooled = blend.tempered(p, folding.matched(p, entropy))
+    assert folding.cross_entropy(cooled, cooled) == pytest.approx(entropy, abs=1e-3)
+
+
+def test_few_rows_tell_as_much_as_all_when_they_are_the_right_ones():
+    """An easy problem: the drawn rows estimate the difference of two families better than as many rows of a blind draw."""
+    world = World(0, (5.0, 5.5), rows=8000)
+    loss = -np.log(world.oof[:, np.arange(8000), world.y])
+    truth = float((loss[0] - loss[1]).mean())
+    rows, importance = informative(world.oof, world.y, 800)
+    assert len(rows) <= 840
+    assert importance.sum() == pytest.approx(1)
+    ours = float((loss[0] - loss[1])[rows] @ importance)
+    blind = [float((loss[0] - loss[1])[draw].mean()) for draw in np.random.default_rng(0).integers(0, 8000, (50, 800))]
+    assert abs(ours - truth) < np.std(blind)
+
+
+def test_all_rows_are_taken_when_there_are_few():
+    oof, y = families(0, 2)
+    rows, importance = informative(oof, y, 500)
+    np.testing.assert_array_equal(rows, np.arange(len(y)))
+    np.testing.assert_allclose(importance, 1 / len(y))
