@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,11 +56,31 @@ def train(
 
 
 @app.command()
-def plan(name: Name, json: Json = False) -> None:
+def plan(
+    name: Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)] = "",
+    units: Annotated[
+        Path | None, typer.Option(help="Instead of a kernel: a folder with units.json, oof.npy, y.npy, fold.npy, unlabelled.npy.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="With --units: a metric's name.")] = "logloss",
+    budget: Annotated[str, typer.Option(help="With --units: seconds, or 9h, 90min, 45s.")] = "",
+    rows: Annotated[int, typer.Option(help="With --units: samples to predict.")] = 0,
+    out: Annotated[Path, typer.Option(help="With --units: where the plan goes.")] = Path("plan.json"),
+    blend: Annotated[str, typer.Option(help="With --units: auto or mean.")] = "auto",
+    draw: Annotated[Path | None, typer.Option(help="With --units: a picture of score against minutes, .svg or .png.")] = None,
+    json: Json = False,
+) -> None:
     """Choose and order the units (model, fold, view) by gain per second: kernels/NAME/plan.json.
 
     Example: kkb plan digits
+
+    Without a kernel: kkb plan --units arrays --metric logloss --budget 600 --rows 20000 --out plan.json
     """
+    if units:
+        from builder.cli.planning import plan_units
+
+        plan_units(units, metric=metric, budget=budget, rows=rows, out=out, blend=blend, draw=draw, as_json=json)
+        return
+    _refuse_nameless(name, budget)
     from builder import pipeline
     from builder.plan.stage import summary
 
@@ -68,7 +89,7 @@ def plan(name: Name, json: Json = False) -> None:
         planned = pipeline.plan(kernel)
     made = planned.plan
     told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
-    rows = [
+    table = [
         (
             k,
             unit.member,
@@ -84,10 +105,23 @@ def plan(name: Name, json: Json = False) -> None:
         )
     ]
     columns = ("unit", "model", "fold", "view", "ms/sample", f"{made.metric}", "gain", f"s for {planned.rows} rows")
-    screen.table("", columns, rows, right=(0, 2, 4, 5, 6, 7))
+    screen.table("", columns, table, right=(0, 2, 4, 5, 6, 7))
     for note in made.notes:
         screen.say(f"  {note}")
     screen.result(summary(planned))
+
+
+def _refuse_nameless(name: str, budget: str) -> None:
+    from builder.errors import UserError
+
+    if not name:
+        raise UserError("nothing to plan", expected="a kernel, or --units DIR", remedy="kkb plan --help")
+    if budget:
+        raise UserError(
+            "a kernel is planned for its competition's limit",
+            found=f"--budget {budget}",
+            remedy="set competition.limit in kernel.toml",
+        )
 
 
 @app.command()
@@ -151,8 +185,6 @@ def rehearse(
 
 
 def _with_log(folder: str, message: str) -> str:
-    from pathlib import Path
-
     from builder.rehearse.stage import log_tail
 
     return message + "\n    " + log_tail(Path(folder), 20).replace("\n", "\n    ")
