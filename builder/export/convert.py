@@ -1,7 +1,7 @@
 """One source -> one portable file, through every step that is compared: single precision first, then what was asked for.
 
 Expects: a Source, and rows to calibrate and to blame with. Produces: the files in a folder, and the steps on the way to them.
-Never: leaves a file under its final name that was not written whole, or judges it: that is parity's.
+Never: judges what it made: that is the caller's; or leaves a file behind that was refused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.errors import UserError
+from builder.errors import GateError, UserError
 from builder.export import blame, onnx_format, parity, precision, torchscript
-from builder.export.record import BACKENDS, Rung
+from builder.export.record import Rung
 
 if TYPE_CHECKING:
     from builder.export.source import Feeds, Run, Source
@@ -73,8 +73,16 @@ def convert(source: Source, order: Order, stem: Path, opened: Open, judge: Judge
         GateError: The model can't be said in this format, or a step differs from its source.
     """
     path = stem.with_name(f"{stem.name}-{order.precision}{SUFFIXES[order.format]}")
-    if order.format == "torchscript":
-        return _script(source, order, path, opened, judge)
+    make = _script if order.format == "torchscript" else _graph
+    try:
+        return make(source, order, path, opened, judge, scratch)
+    except GateError:
+        for refused in (path, path.with_name(f"{path.name}.data")):
+            refused.unlink(missing_ok=True)
+        raise
+
+
+def _graph(source: Source, order: Order, path: Path, opened: Open, judge: Judge, scratch: Path) -> Made:
     graph = onnx_format.trace(source)
     single = path if order.precision == "fp32" else scratch / f"fp32{onnx_format.SUFFIX}"
     files = onnx_format.save(graph, single)
@@ -90,7 +98,7 @@ def convert(source: Source, order: Order, stem: Path, opened: Open, judge: Judge
     return Made(tuple(files), run, (*rungs, *more), (precision.FP16_NOTE,) if order.precision == "fp16" else ())
 
 
-def _script(source: Source, order: Order, path: Path, opened: Open, judge: Judge) -> Made:
+def _script(source: Source, order: Order, path: Path, opened: Open, judge: Judge, _scratch: Path) -> Made:
     if order.precision not in SCRIPTED:
         raise UserError(
             f"TorchScript has no {order.precision} here",
@@ -108,11 +116,6 @@ def _script(source: Source, order: Order, path: Path, opened: Open, judge: Judge
 def compared(source: Source, order: Order, run: Run, step: str) -> list[Rung]:
     """The ladder of one step."""
     return list(parity.ladder(source, run, step, order.feeds, planned=order.planned, sizes=order.sizes))
-
-
-def backend_of(format: str) -> str:  # noqa: A002  the word for it
-    """What runs a format unless it is told otherwise."""
-    return BACKENDS[format]
 
 
 def _smaller(proto: Any, order: Order) -> Any:

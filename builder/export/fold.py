@@ -7,6 +7,7 @@ Never: lets a difference pass that the gate forbids, or says so without where it
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from builder.errors import GateError
 from builder.export import convert, parity
-from builder.export.record import ExportedModel, File, Rung, gap
+from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap
 from builder.export.source import LOGITS
 from builder.runtime import backends, views
 
@@ -39,6 +40,7 @@ class Recipe:
         views: Names of views, `identity` among them.
         codes: True classes int64 (rows,).
         device: `cuda` or `cpu`, where models are compared; `threads` are those of the CPU.
+        backend: What will run them, and so what is compared; empty for the format's own.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Recipe:
     threads: int
     image_torch: str
     notes: tuple[str, ...] = ()
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def export(recipe: Recipe, name: str, fold: int, source: Source, pixels: NDArray
     for seen in before:
         parity.refuse_not_finite({LOGITS: seen})
     unseen = np.setdiff1d(np.arange(len(pixels)), held_out)
+    unseen = unseen if len(unseen) else rows
     order = convert.Order(
         format=recipe.format,
         precision=recipe.precision,
@@ -98,7 +102,8 @@ def export(recipe: Recipe, name: str, fold: int, source: Source, pixels: NDArray
     )
     judge = partial(_judge, recipe, f"{name} fold {fold}", judged)
     with tempfile.TemporaryDirectory(dir=recipe.folder, prefix=".steps-") as scratch:
-        made = convert.convert(source, order, recipe.folder / f"{name}-f{fold}", partial(_open, recipe), judge, Path(scratch))
+        stem = recipe.folder / f"{name}-f{fold}"
+        made = convert.convert(source, order, stem, partial(_open, recipe), judge, Path(scratch))
         after = _answers(made.run, recipe, pixels, rows)
     rungs = [_rung(recipe, view, rows, *seen, judged=judged) for view, *seen in zip(recipe.views, before, after, strict=True)]
     judge(recipe.precision, rungs, lambda: "")
@@ -146,7 +151,9 @@ def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung]
     wrong = parity.worst(rungs, allowed)
     if wrong is None:
         return
-    where = start()
+    where = ""
+    with contextlib.suppress(Exception):  # the refusal counts, whether or not its cause can be found
+        where = start()
     raise GateError(
         f"the export of {what} differs from its checkpoint",
         found=f"a probability differs by {wrong.max_abs_diff:.1e} ({step}, view {wrong.view}, batch {wrong.batch})"
@@ -158,15 +165,20 @@ def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung]
 
 def _open(recipe: Recipe, path: Path) -> Run:
     """What runs a file, on the device that was asked for and no other."""
+    remedy = "mend the accelerator, or export on a machine without"
     try:
-        return backends.open(path, recipe.device, recipe.threads, convert.backend_of(recipe.format)).logits
+        backend = backends.open(path, recipe.device, recipe.threads, recipe.backend or BACKENDS[recipe.format])
     except backends.BackendError as error:
+        raise GateError("the exported model does not run here", file=path, found=error, remedy=remedy) from None
+    if backend.accelerator != recipe.device:  # whatever KKB_ALLOW_CPU says: prices and differences of a CPU are not a GPU's
         raise GateError(
-            "the exported model does not run here",
+            "the exported model does not run where it should",
             file=path,
-            found=error,
-            remedy="mend the accelerator, or export on a machine without",
-        ) from None
+            found=backend.accelerator,
+            expected=recipe.device,
+            remedy=remedy,
+        )
+    return backend.logits
 
 
 def _answers(run: Run, recipe: Recipe, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:

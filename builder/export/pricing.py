@@ -50,7 +50,12 @@ def price(file: Path, format: str, feeds: Mapping[str, NDArray[Any]], *, cuda: b
         found += [measured(file, backend, device, feeds) for device in places]
     own = found[0]
     if own.error:
-        raise RunError(f"{own.backend} cannot run the exported model", file=file, found=own.error, remedy="read what it says; another backend: inference.backend")
+        raise RunError(
+            f"{own.backend} cannot run the exported model",
+            file=file,
+            found=own.error,
+            remedy="install it again, or export in another format",
+        )
     return tuple(found)
 
 
@@ -84,6 +89,8 @@ def measure(order: Mapping[str, Any], feeds: Mapping[str, NDArray[Any]]) -> Pric
         began = time.perf_counter()
         model = backends.open(order["file"], order["device"], order["threads"], order["backend"])
         load_ms = (time.perf_counter() - began) * 1e3
+        if model.accelerator != order["device"]:
+            raise backends.BackendError(f"asked for {order['device']}, runs on {model.accelerator}")
         table = {
             str(size): _times(model, {key: values[:size] for key, values in feeds.items()}, size) for size in order["batches"]
         }

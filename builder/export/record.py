@@ -306,7 +306,7 @@ def price(export: Export, model: ExportedModel, prices: Prices | None, batch: in
         seen = next((prices.units[f] for f in folds if f in prices.units and prices.units[f].backend == wanted), None)
         if seen:
             return Price(wanted, seen.batch, seen.ms_per_sample, seen.load_ms, prices.machine)
-    own = next((one for one in model.prices if one.backend == wanted and one.batch and one.device == "cpu"), None)
+    own = next((one for one in model.prices if one.backend == wanted and one.batch), None)
     if own:
         size = _nearest(own.batch, batch)
         return Price(wanted, int(size), own.batch[size]["median_ms"], own.load_ms, HOME)

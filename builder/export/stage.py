@@ -65,7 +65,14 @@ def digest(config: Config, version: trained.Version) -> str:
     """Names what an export of `version` would be made from."""
     weights = {f"{model.name}-f{c.fold}": c.sha256 for model in version.models for c in model.checkpoints}
     gates = config.export.model_dump(mode="json")
-    return digest_of([record.SCHEMA, weights, gates, precision_of(config), config.inference.views, version.metric])
+    compared = [backend] if (backend := _backend(config)) else []
+    return digest_of([record.SCHEMA, weights, gates, precision_of(config), config.inference.views, version.metric, *compared])
+
+
+def _backend(config: Config) -> str:
+    """What kernel.toml has ONNX run by, when that is not the format's own: it is this that must be equal to the source."""
+    chosen = config.inference.backend
+    return chosen if config.export.format == "onnx" and chosen not in ("auto", record.BACKENDS["onnx"]) else ""
 
 
 def folder_of(config: Config, version: trained.Version) -> Path:
@@ -136,6 +143,7 @@ def _job(config: Config, workspace: Workspace, version: trained.Version, report:
         device="cuda" if gpu else "cpu",
         threads=devices.cores(),
         image_torch=machine.packages.get("torch", ""),
+        backend=_backend(config),
         notes=(NO_GPU,) if machine.accelerator == "cuda" and not gpu else (),
     )
     return Job(config, version, rows, folds, root, folder, workspace.cache, recipe, report)
@@ -161,7 +169,7 @@ def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], 
     for view, predicted in zip(job.recipe.views, after, strict=True):
         with replacing(job.folder / f"oof-{model.name}-{view}.npy") as temporary, temporary.open("wb") as stream:
             np.save(stream, predicted)
-    scores = _gated_scores(job, model, after)
+    scores = _gated_scores(job, model, before[0], after)
     probe = _probe(job, model, folds, before, strangers)
     job.report(0, None, f"{model.name}: price")
     example = {"image": np.asarray(pixels[: max(pricing.BATCHES)])}
@@ -200,14 +208,17 @@ def _refuse_changed(checkpoint: Path, expected: str) -> None:
         )
 
 
-def _gated_scores(job: Job, model: trained.TrainedModel, after: NDArray[np.float32]) -> dict[str, float | None]:
+def _gated_scores(
+    job: Job, model: trained.TrainedModel, before: NDArray[np.float32], after: NDArray[np.float32]
+) -> dict[str, float | None]:
     """View -> metric on all out-of-fold rows. Raises GateError when the identity view lost more than kernel.toml allows."""
     metric, honest = job.recipe.metric, np.isfinite(after[0]).all(axis=1)
     codes = job.rows.codes[honest]
     if not len(codes):
         return dict.fromkeys(job.recipe.views)
     scores = {view: metric.or_none(codes, seen[honest]) for view, seen in zip(job.recipe.views, after, strict=True)}
-    was, now = metric.or_none(codes, np.load(job.version.oof(model.name, "identity"))[honest]), scores["identity"]
+    kept = job.version.oof(model.name, "identity")  # what it said when it was trained: other images show, too
+    was, now = metric.or_none(codes, (np.load(kept) if kept.is_file() else before)[honest]), scores["identity"]
     if was is not None and now is not None and -metric.gain(now, was) > job.config.export.max_score_drop:
         raise GateError(
             f"the export of {model.name} lost score on out-of-fold rows",

@@ -1,6 +1,8 @@
 """Which rule is the best one: told in the competition metric, cross-fitted, and not by luck.
 
-Pure numpy.
+Pure numpy. Rules are compared by their *merit*, a mean over rows: of the logarithm of the probability and of being right, the one
+that the metric is about counting twice the other; half by the labels and half by what the blend of everything says. Labels are a
+draw, and among hundreds of rules one always fits the draw: what looks good in two ways and to two judges is less often luck.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.plan import blend, folds
+from builder.plan import blend
 from builder.plan.lanes import Ground, Trial
 from builder.plan.search import Search
 from builder.plan.subsets import SOFT
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 SIMPLE_FIRST = ("static", "queue", "tiers")
 FINALISTS = 3  # of each kind
+SECOND = 0.5
 ERRORS = 1.0  # standard errors by which what is less simple must win
 RESAMPLES, RESAMPLED = 60, 2000
 
@@ -39,36 +42,35 @@ class Judge:
     metric: Metric
 
     def choose(self, trials: Sequence[Trial]) -> Trial:
-        """The static rule, unless another wins in the competition metric, and by more than a standard error there or in logloss.
+        """The static rule, unless another wins by more than a standard error, and not at the cost of the competition metric.
 
         There are many rules of tiers for each of the others, so that the best of them has been lucky: they must win against the
         queue, too. Of rules of one kind that a standard error cannot tell apart, the one that saves seconds.
         """
-        losses = {id(trial): self.loss(trial) for trial in trials}
+        merits = {id(trial): self.merit(trial) for trial in trials}
         chosen: Trial | None = None
         for kind in SIMPLE_FIRST:
-            rivals = sorted((t for t in trials if t.effort.kind == kind), key=lambda t: losses[id(t)])[:FINALISTS]
+            rivals = sorted((t for t in trials if t.effort.kind == kind), key=lambda t: -merits[id(t)])[:FINALISTS]
             for rival in rivals:
-                if chosen is None or self._beats(rival, chosen, losses[id(chosen)] - losses[id(rival)]):
-                    chosen = self._cheaper(rival, rivals, losses)
+                if chosen is None or self._beats(rival, chosen, merits[id(rival)] - merits[id(chosen)]):
+                    chosen = self._cheapest(rival, [t for t in rivals if merits[id(rival)] >= merits[id(t)]], merits)
                     break
         if chosen is None:
             raise ValueError("no trials to choose from")
         return chosen
 
-    def loss(self, trial: Trial) -> float:
-        """What rules are sorted by: logloss, half to the labels and half to the blend of everything, less what folds win."""
-        soft = folds.cross_entropy(self.ground.everything, trial.answers)
-        hard = blend.logloss(trial.answers, self.ground.y)
-        return (1 - SOFT) * hard + SOFT * soft - self._folds_win(trial)
+    def merit(self, trial: Trial) -> float:
+        """What rules are sorted by, more is better: mean merit of the rows, and what folds add to it on unlabelled rows."""
+        parts = [float(self._rows(trial, right=right).mean()) + self._folds_add(trial, right=right) for right in (False, True)]
+        return float(np.dot(self._shares, parts))
 
     def score(self, trial: Trial) -> float:
         """Predicted score in the competition metric: cross-fitted, plus what folds win on labels that are drawn for them."""
         score = self.metric(self.ground.y, trial.answers)
         if trial.folded is None or trial.single is None or self.search.folds is None:
             return score
-        if self.metric.name == "logloss":
-            return score - self._folds_win(trial)
+        if self.metric.name in {"logloss", "accuracy"}:
+            return score + self.metric.gain(self._folds_add(trial, right=self.metric.name == "accuracy"), 0.0)
         won = [
             self.metric.gain(new, old)
             for labels in trial.lane.drawn
@@ -83,46 +85,69 @@ class Judge:
         found = [s for rows in self._resampled() for s in [self.metric.or_none(y[rows], p[rows])] if s is not None]
         if len(found) < 2:
             return float("nan"), float("nan")
-        shrink = np.sqrt(min(len(y), RESAMPLED) / len(y))
-        low, high = (np.percentile(found, [5, 95]) - np.mean(found)) * shrink
+        low, high = (np.percentile(found, [5, 95]) - np.mean(found)) * self._shrink
         return float(low), float(high)
 
     def _beats(self, rival: Trial, chosen: Trial, won: float) -> bool:
-        """Whether `rival`, which wins that much logloss, is better beyond luck, and not worse where it counts."""
-        told = self.metric.gain(self.score(rival), self.score(chosen))
-        if told < 0:
-            return False
-        if won > ERRORS * self.loss_error(rival, chosen):
-            return True
-        return self.metric.name != "logloss" and told > ERRORS * self._score_error(rival, chosen)
+        """Whether `rival`, which has so much more merit, is better beyond luck, and not worse in the metric."""
+        if won > ERRORS * self._error(rival, chosen):
+            return self.metric.name in {"logloss", "accuracy"} or self._told(rival, chosen) >= 0
+        return self.metric.name not in {"logloss", "accuracy"} and self._told(rival, chosen) > ERRORS * self._told_error(
+            rival, chosen
+        )
 
-    def _cheaper(self, best: Trial, rivals: Sequence[Trial], losses: dict[int, float]) -> Trial:
+    def _told(self, rival: Trial, chosen: Trial) -> float:
+        return self.metric.gain(self.score(rival), self.score(chosen))
+
+    def _cheapest(self, best: Trial, rivals: Sequence[Trial], merits: dict[int, float]) -> Trial:
         """Of `rivals` that are within a standard error of `best`, the one that spends least; `best` when none spends less."""
-        near = [t for t in rivals if losses[id(t)] - losses[id(best)] <= self.loss_error(t, best)]
+        near = [t for t in rivals if merits[id(best)] - merits[id(t)] <= self._error(best, t)]
         return min((best, *near), key=lambda t: t.spent.seconds * (1 + 1e-6 * (t is not best)))
 
-    def loss_error(self, one: Trial, other: Trial) -> float:
-        """Standard error of the difference of two loglosses, row by row."""
-        rows, y = np.arange(len(self.ground.y)), self.ground.y
-        a, b = (np.maximum(t.answers[rows, y], blend.TINY) for t in (one, other))
-        return float(np.log(a / b).std(ddof=1) / np.sqrt(len(y)))
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """How much the logarithm of the probability counts, and being right."""
+        return (SECOND, 1.0) if self.metric.name == "accuracy" else (1.0, SECOND)
 
-    def _score_error(self, one: Trial, other: Trial) -> float:
+    def _rows(self, trial: Trial, *, right: bool) -> Floats:
+        """float (rows,): the merit of each row's answer, of one kind."""
+        p, y, q = trial.answers, self.ground.y, self.ground.everything
+        hard = _merit(p, np.eye(p.shape[1], dtype=np.float32)[y], right=right)
+        return np.asarray((1 - SOFT) * hard + SOFT * _merit(p, q, right=right))
+
+    def _error(self, one: Trial, other: Trial) -> float:
+        """Standard error of the difference of two merits, row by row."""
+        parts = [self._rows(one, right=right) - self._rows(other, right=right) for right in (False, True)]
+        return float(np.tensordot(self._shares, parts, axes=1).std(ddof=1) / np.sqrt(len(self.ground.y)))
+
+    def _told_error(self, one: Trial, other: Trial) -> float:
         """Standard error of the difference of two scores, by the bootstrap."""
         y, found = self.ground.y, []
         for rows in self._resampled():
             pair = [self.metric.or_none(y[rows], trial.answers[rows]) for trial in (one, other)]
             if pair[0] is not None and pair[1] is not None:
                 found.append(pair[0] - pair[1])
-        return float(np.std(found, ddof=1) * np.sqrt(min(len(y), RESAMPLED) / len(y))) if len(found) > 1 else float("inf")
+        return float(np.std(found, ddof=1) * self._shrink) if len(found) > 1 else float("inf")
+
+    @property
+    def _shrink(self) -> float:
+        return float(np.sqrt(min(len(self.ground.y), RESAMPLED) / len(self.ground.y)))
 
     def _resampled(self) -> list[Codes]:
         draw, count = np.random.default_rng(0), len(self.ground.y)
         return [draw.integers(0, count, min(count, RESAMPLED)) for _ in range(RESAMPLES)]
 
-    def _folds_win(self, trial: Trial) -> float:
-        """Logloss that the folds which a trial gave to unlabelled rows win over one fold each."""
+    def _folds_add(self, trial: Trial, *, right: bool) -> float:
+        """Merit that the folds which a trial gave to unlabelled rows add to that of one fold each."""
         if trial.folded is None or trial.single is None or self.search.folds is None:
             return 0.0
         q = trial.lane.truth
-        return self.search.folds.trust * (folds.cross_entropy(q, trial.single) - folds.cross_entropy(q, trial.folded))
+        more = _merit(trial.folded, q, right=right).mean() - _merit(trial.single, q, right=right).mean()
+        return self.search.folds.trust * float(more)
+
+
+def _merit(p: Floats, q: Floats, *, right: bool) -> Floats:
+    """float (rows,): how good `p` (rows, classes) is if the truth is drawn from `q`: expected log-probability, or being right."""
+    if right:
+        return np.asarray(q[np.arange(len(p)), p.argmax(axis=1)])
+    return np.asarray((q * np.log(np.maximum(p, blend.TINY))).sum(axis=1))

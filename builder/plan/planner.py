@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SEARCHED = 2000  # rows
 CELLS = 60_000  # rows times classes that are searched on, when there are many classes
-TRIED = 8000  # rows
+TRIED = 6000  # rows
 BUDGETS = 10
 POINTS = 12
 FEWEST = 50  # rows that all families answered, below which the one that answered least is left out

@@ -40,11 +40,17 @@ class Prices:
     shared: tuple[Mapping[str, float], ...] = ()
     rows: int = 0
     _unit: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    _holders: dict[str, list[int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         spread = [fixed / self.rows if self.rows else 0.0 for fixed in self.fixed] or [0.0] * len(self.seconds)
         unit = tuple(max(s + f, SHORTEST_S) for s, f in zip(self.seconds, spread, strict=True))
         object.__setattr__(self, "_unit", unit)
+        holders: dict[str, list[int]] = {}
+        for family, shared in enumerate(self.shared):
+            for key in shared:
+                holders.setdefault(key, []).append(family)
+        object.__setattr__(self, "_holders", holders)
 
     @classmethod
     def of_families(cls, families: Sequence[Family], rows: int) -> Prices:
@@ -66,7 +72,8 @@ class Prices:
 
     def marginal(self, holding: Sequence[int], family: int) -> float:
         """Seconds per sample of one more fold of `family`."""
-        if not self.shared or not self.shared[family]:
-            return self._unit[family]
-        paid = {key for count, shared in zip(holding, self.shared, strict=True) if count for key in shared}
-        return self._unit[family] + sum(price for key, price in self.shared[family].items() if key not in paid)
+        price = self._unit[family]
+        for key, seconds in (self.shared[family] if self.shared else {}).items():
+            if not any(holding[f] for f in self._holders[key]):
+                price += seconds
+        return price

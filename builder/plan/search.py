@@ -28,7 +28,7 @@ Chain = tuple[int, ...]  # families in order; a family's second appearance is it
 
 FEW = 4096  # holdings that are all looked at
 PAIRS = 20  # families up to which every pair is a seed
-SINGLES = 16  # seeds otherwise
+SINGLES = 10  # seeds otherwise
 SCREENED = 6  # families tried per step when there are many
 WORTH = 1e-6  # logloss that a step must win
 HARM = 3e-2  # share of the least logloss: more than this a family may not cost, however many seconds are left

@@ -118,7 +118,8 @@ def make_client(notebook: Any, channel: Channel) -> Any:
             self.died = how_it_died(self)  # afterwards nobody knows any more
             await super()._async_cleanup_kernel()
 
-    return Reporter(notebook, timeout=None, startup_timeout=600, record_timing=False)
+    quiet = ["--IPKernelApp.log_level=40"]  # its warnings about its own sockets are no part of a notebook's log
+    return Reporter(notebook, timeout=None, startup_timeout=600, record_timing=False, extra_arguments=quiet)
 
 
 def place(notebook: Any, index: int) -> str:

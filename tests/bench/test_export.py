@@ -42,7 +42,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 folder = Path(sys.argv[1])
-onnx_format.save(onnx_format.trace(module("test_resnet", 32)), folder / "warm.onnx")   # what is imported is no part of a model's size
+onnx_format.save(onnx_format.trace(module("test_resnet", 32)), folder / "warm.onnx")  # imports are not the model's
 taken = module("resnet50", 224)
 pixels = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)
 taken.answers({"image": pixels[:32]})

@@ -98,7 +98,7 @@ class Case:
         lane = Lane("cascade", tuple(f for f in order for _ in range(self.problem.folds)), search, ground)
         judge = Judge(ground, search, LOGLOSS)
         trials = [lane.trial(rule, share * self.problem.full) for rule in lane.rules(share * self.problem.full)]
-        return self.rival(lane, min(trials, key=judge.loss).effort, share)
+        return self.rival(lane, max(trials, key=judge.merit).effort, share)
 
 
 @functools.cache

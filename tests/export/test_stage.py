@@ -181,6 +181,9 @@ def test_a_model_that_differs_from_its_checkpoint_is_refused(exported, copied, m
         stage.export(config, workspace, version)
     assert caught.value.exit_code == 3
     assert caught.value.expected == "at most 1e-04"
+    assert "starts at" in caught.value.found
+    assert "fc (Linear)" in caught.value.found
+    assert [path.name for path in stage.folder_of(config, version).iterdir()] == [], "nothing of it stays"
     assert "export.precision" in caught.value.remedy
     assert stage.current(config, version) is None
     monkeypatch.setattr(onnx_format, "trace", exporter(exported))
@@ -382,7 +385,8 @@ def test_rows_that_no_model_left_out_have_no_prediction(exported, copied, monkey
     assert [row["fold"] for row in told["rows"]] == [0] * 20
 
 
-@pytest.mark.parametrize("kind", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
 def test_torchscript_goes_the_same_way(copied, kind):
     workspace, config, version = copied
     wanted = with_(config, "export", format="torchscript", precision=kind, max_score_drop=1.0)
@@ -404,3 +408,21 @@ def test_whole_numbers_go_the_same_way(copied, kind):
     assert one.precision == kind
     assert {rung.step for rung in one.ladder} == {"fp32", kind}
     assert max(rung.max_abs_diff for rung in one.ladder if rung.step == "fp32") <= parity.LIMITS["fp32"]
+
+
+@pytest.mark.slow
+def test_what_is_compared_is_what_will_run(copied, monkeypatch):
+    pytest.importorskip("openvino")
+    workspace, config, version = copied
+    opened, real = set(), backends.open
+
+    def watched(path, accelerator="cpu", threads=1, kind="onnxruntime"):
+        opened.add(kind)
+        return real(path, accelerator, threads, kind)
+
+    monkeypatch.setattr(backends, "open", watched)
+    wanted = with_(with_(config, "export", max_score_drop=1.0), "inference", backend="openvino")
+    made, _ = stage.export(wanted, workspace, one_fold(version))
+    assert opened == {"openvino"}
+    assert made.models[0].max_abs_diff <= parity.LIMITS["fp32"]
+    assert made.digest != stage.digest(config, version), "another backend is another proof"

@@ -19,7 +19,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGES = {
     "tiny": ("test_resnet", 32, {}),
     "resnet": ("resnet18", 64, {}),
-    "resnext": ("resnext26ts", 64, {}),
+    "resnext": ("resnext26ts", 96, {}),
     "seresnet": ("seresnet18", 64, {}),
     "mobilenetv2": ("mobilenetv2_050", 96, {}),
     "efficientnet": ("efficientnet_b0", 64, {}),

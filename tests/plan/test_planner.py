@@ -9,6 +9,8 @@ from builder import metrics
 from builder.errors import UserError
 from builder.plan import baseline, blend, blends, planner, playing
 from builder.plan.course import Evidence
+from builder.plan.prices import Family
+from tests import problems
 
 from .arrays import World
 
@@ -108,6 +110,7 @@ def test_a_family_without_predictions_is_named_and_not_used(world):
     assert found.temperatures[1] == 1.0
 
 
+@pytest.mark.slow
 def test_a_hold_out_is_weighed_on_the_rows_that_all_answered(world):
     oof = world.oof.copy()
     oof[2, world.fold != 0] = np.nan
@@ -133,6 +136,7 @@ def test_a_budget_below_the_cheapest_unit_is_refused_with_what_would_fit(world):
     assert "400 rows" in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_equal_weights_when_asked(world):
     found = planned(world, equal=True)
     for step, length in zip(found.steps, range(1, len(found.steps) + 1), strict=True):
@@ -147,13 +151,16 @@ def test_one_row_and_one_family():
     assert playing.play(found, world.test[:, :, :1], 1.0).lengths.tolist() == [3]
 
 
+@pytest.mark.slow
 def test_holdout_without_unlabelled_rows_is_planned():
     world = World(0, (1.0, 1.5))
     found = planned(world, evidence=Evidence(world.oof, world.y, np.zeros_like(world.fold)))
     assert {step.family for step in found.steps} <= {0, 1}
 
 
-@pytest.mark.parametrize("name", ["auc", "f1_macro", "balanced_accuracy"])
+@pytest.mark.parametrize(
+    "name", ["balanced_accuracy", *(pytest.param(name, marks=pytest.mark.slow) for name in ("auc", "f1_macro"))]
+)
 def test_any_metric_can_be_planned_for(name):
     world = World(1, (0.8, 1.4, 1.9), rows=300)
     found = planned(world, metric=metrics.get(name))
@@ -206,3 +213,23 @@ def test_caruana_picks_the_best_family_first_and_repeats_none():
     order = blend.caruana(world.oof, world.y, LOGLOSS, 10)
     assert order[0] == 1
     assert len(set(order)) == len(order)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", problems.KINDS)
+def test_real_families_at_a_quarter_of_their_cost(kind):
+    """scikit-learn families on a smaller problem than the bench's: close to the full blend, and better than the list."""
+    made = problems.problem(kind, 5, rows=1500, test=3000, folds=3, families=6)
+    families = [Family(name, float(cost), (0, 1, 2)) for name, cost in zip(made.names, made.cost, strict=True)]
+    evidence = Evidence(made.oof, made.y, made.fold, made.unlabelled)
+    budget = 0.25 * made.full * len(made.truth)
+    course = planner.course(families, evidence, ACCURACY, budget_s=budget, rows=len(made.truth))
+    heats, facts = planner.calibrated(evidence)
+    cooled = np.stack([[planner.cooled(p, heat) for p in q] for q, heat in zip(made.test, heats, strict=True)])
+    full = blend.pooled(cooled.mean(axis=1), blend.convex_weights(facts.oof, made.y))
+    played = playing.play(course, made.test, budget)
+    assert played.seconds <= budget
+    assert ACCURACY(made.truth, played.answers) >= ACCURACY(made.truth, full) - 0.01
+    listed = baseline.fitting(families, baseline.best_first(evidence, ACCURACY), budget, len(made.truth))
+    if listed:
+        assert ACCURACY(made.truth, played.answers) > ACCURACY(made.truth, made.test[listed].mean(axis=(0, 1)))
