@@ -12,8 +12,8 @@ OTHER  := $(VENV)/client-2.2.5
 # Packages of Kaggle's image, oldest and newest that notebooks still run on: the travelling runtime is tested against both.
 IMAGES := tests/images/2026-05.txt tests/images/2026-08.txt
 
-# Two tests at a time, a file's tests in one process: most of them wait for processes that they started.
-JOBS   ?= 2
+# Three tests at a time, a file's tests in one process: most of them wait for processes that they started.
+JOBS   ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help

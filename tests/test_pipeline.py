@@ -8,7 +8,6 @@ import pytest
 
 from builder import delivery, pipeline
 from builder.errors import GateError, RunError, UserError
-from builder.export import stage as export_stage
 from builder.ledger.store import Ledger
 from builder.rehearse import stage as rehearsing
 from builder.workspace import write_json
@@ -192,7 +191,7 @@ def test_the_plan_is_of_the_version_that_kernel_toml_describes_not_of_the_newest
 def test_a_clone_without_blobs_makes_them_again(kernel):
     exports = pipeline.current_exports(kernel)
     (export,) = exports.values()
-    assert export_stage._is_whole(export)
+    assert export.is_whole
     next(export.folder.glob("*.onnx")).unlink()
-    assert not export_stage._is_whole(export)
+    assert not export.is_whole
     assert pipeline.current_exports(kernel) == exports

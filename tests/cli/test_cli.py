@@ -12,7 +12,19 @@ import pytest
 import typer
 
 from builder import cli
-from builder.cli import app, remote, stages, standin, start  # noqa: F401  importing them registers their commands
+from builder.cli import (  # noqa: F401  importing them registers their commands
+    adopt,
+    app,
+    bundle,
+    export,
+    machines,
+    planning,
+    prune,
+    remote,
+    stages,
+    standin,
+    start,
+)
 from builder.errors import (
     ConfigError,
     CredentialError,
@@ -55,8 +67,9 @@ def run(capsys, *arguments):
 
 def test_every_stage_is_a_command_of_its_own():
     wanted = """
-        init, new, fetch, train, export, plan, bundle, render, rehearse, preflight, push, status, logs, output, submit, ship,
-        demo, machine list, machine show, standin up, standin down, standin status, standin env, standin exec,
+        init, new, fetch, train, adopt, export, plan, simulate, bundle, prune, render, rehearse, preflight, push, status, logs,
+        output, submit, ship, demo, machine list, machine show, machine capture, standin up, standin down, standin status,
+        standin env, standin exec,
         standin add-competition
     """
     wanted = {tuple(words.split()) for words in wanted.split(",")}
@@ -322,10 +335,10 @@ def test_init_makes_a_workspace_once(tmp_path, capsys, monkeypatch):
 
 
 def test_machines_are_listed_and_shown(workspace, capsys):
-    from builder import machines
+    from builder import machines as known_machines
 
     listed = ok(capsys, "machine", "list")["machines"]
-    assert [machine["name"] for machine in listed] == machines.names()
+    assert [machine["name"] for machine in listed] == known_machines.names()
     assert ok(capsys, "machine", "show", "cpu")["name"] == "cpu"
     code, _, err = run(capsys, "machine", "show", "t4x22")
     assert code == 2
