@@ -1,7 +1,7 @@
 """Which rule is the best one: told in the competition metric, cross-fitted, and not by luck.
 
 Pure numpy. Rules are compared by their *merit*, a mean over rows: of the logarithm of the probability and of being right, the one
-that the metric is about counting twice the other; half by the labels and half by what the blend of everything says. Labels are a
+that the metric is about counting twice the other; by the labels and by what the blend of everything says. Labels are a
 draw, and among hundreds of rules one always fits the draw: what looks good in two ways and to two judges is less often luck.
 """
 
@@ -16,7 +16,6 @@ import numpy as np
 from builder.plan import blend
 from builder.plan.lanes import Ground, Trial
 from builder.plan.search import Search
-from builder.plan.subsets import SOFT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 
 SIMPLE_FIRST = ("static", "queue", "tiers")
 FINALISTS = 3  # of each kind
-SECOND = 0.5
+SOFT = 0.8  # what the blend of everything says counts, and the labels the rest
+SECOND = 0.5  # what the other of log-probability and being right counts
 ERRORS = 1.0  # standard errors by which what is less simple must win
 RESAMPLES, RESAMPLED = 60, 2000
 
