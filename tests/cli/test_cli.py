@@ -35,6 +35,7 @@ from builder.errors import (
     UserError,
     WaitError,
 )
+from builder.ledger.store import Ledger
 from tests import competitions, records
 
 KKB = [sys.executable, "-m", "builder.cli"]
@@ -332,6 +333,22 @@ def test_init_makes_a_workspace_once(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ok(capsys, "init", "mine")["made"]
     assert ok(capsys, "init", "mine")["made"] == []
+
+
+def test_a_bundle_is_compared_with_what_was_pushed(kernel, capsys):
+    ok(capsys, "plan", "animals")
+    made = ok(capsys, "bundle", "animals", "--owner", "me")["datasets"]
+    before = ok(capsys, "bundle", "animals", "--owner", "me", "--diff")
+    assert before["since"] is None
+    assert {row["state"] for row in before["datasets"]} == {"new"}
+    assert before["upload_bytes"] == sum(one["bytes"] for one in made)
+    with Ledger(kernel.workspace.ledger) as ledger:
+        ledger.add_push("kaggle.com", "me/animals", 3, "0" * 64, [made[0]["slug"], "gone-0123456789ab"], 0.9)
+    after = ok(capsys, "bundle", "animals", "--owner", "me", "--diff")
+    assert after["since"] == 3
+    assert [row["state"] for row in after["datasets"]].count("same") == 1
+    assert after["datasets"][-1]["was"] == "gone-0123456789ab"
+    assert ok(capsys, "bundle", "animals", "--owner", "me", "--verify")["fresh"] is False
 
 
 def test_machines_are_listed_and_shown(workspace, capsys):
