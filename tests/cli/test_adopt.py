@@ -8,6 +8,8 @@ import pytest
 from builder.cli import run
 from tests.train import elsewhere
 
+pytestmark = pytest.mark.slow  # adoption itself has its fast cases in tests/train
+
 pytest.importorskip("torch")
 
 
