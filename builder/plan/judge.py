@@ -61,8 +61,14 @@ class Judge:
 
     def merit(self, trial: Trial) -> float:
         """What rules are sorted by, more is better: mean merit of the rows, and what folds add to it on unlabelled rows."""
-        parts = [float(self._rows(trial, right=right).mean()) + self._folds_add(trial, right=right) for right in (False, True)]
+        parts = [
+            float(self._rows(trial.answers, right=right).mean()) + self._folds_add(trial, right=right) for right in (False, True)
+        ]
         return float(np.dot(self._shares, parts))
+
+    def loss(self, answers: Floats) -> float:
+        """Logloss of answers to all rows, by the labels and by the blend of everything."""
+        return -float(self._rows(answers, right=False).mean())
 
     def score(self, trial: Trial) -> float:
         """Predicted score in the competition metric: cross-fitted, plus what folds win on labels that are drawn for them."""
@@ -109,15 +115,15 @@ class Judge:
         """How much the logarithm of the probability counts, and being right."""
         return (SECOND, 1.0) if self.metric.name == "accuracy" else (1.0, SECOND)
 
-    def _rows(self, trial: Trial, *, right: bool) -> Floats:
+    def _rows(self, p: Floats, *, right: bool) -> Floats:
         """float (rows,): the merit of each row's answer, of one kind."""
-        p, y, q = trial.answers, self.ground.y, self.ground.everything
+        y, q = self.ground.y, self.ground.everything
         hard = _merit(p, np.eye(p.shape[1], dtype=np.float32)[y], right=right)
         return np.asarray((1 - SOFT) * hard + SOFT * _merit(p, q, right=right))
 
     def _error(self, one: Trial, other: Trial) -> float:
         """Standard error of the difference of two merits, row by row."""
-        parts = [self._rows(one, right=right) - self._rows(other, right=right) for right in (False, True)]
+        parts = [self._rows(one.answers, right=right) - self._rows(other.answers, right=right) for right in (False, True)]
         return float(np.tensordot(self._shares, parts, axes=1).std(ddof=1) / np.sqrt(len(self.ground.y)))
 
     def _told_error(self, one: Trial, other: Trial) -> float:

@@ -36,6 +36,7 @@ SEARCHED = 2000  # rows
 CELLS = 60_000  # rows times classes that are searched on, when there are many classes
 TRIED = 6000  # rows
 BUDGETS = 10
+ROTATIONS = 3  # choices of first folds that fold gains are averaged over
 POINTS = 12
 FEWEST = 50  # rows that all families answered, below which the one that answered least is left out
 CARUANA_ROUNDS, CARUANA_ROWS = 15, 1000
@@ -173,10 +174,11 @@ def _steps(
     families: Sequence[Family], facts: Evidence, lane: Lane, search: Search, judge: Judge, *, equal: bool
 ) -> tuple[Step, ...]:
     """The units of the lane, with weights and temperatures fitted on all rows."""
-    fitted: dict[Subset, tuple[Floats, float, float]] = {}
+    fitted: dict[Subset, tuple[Floats, float, float, float]] = {}
     prices = Prices.of_families(families, 0)
     steps: list[Step] = []
     units: list[tuple[int, int]] = []
+    before = None
     for position, family in enumerate(lane.chain):
         holding = lane.holdings[position]
         own = families[family].folds
@@ -184,10 +186,11 @@ def _steps(
         subset = frozenset(f for f, count in enumerate(holding) if count)
         if subset not in fitted:
             fitted[subset] = _fitted(subset, facts, judge, equal=equal)
-        weights, heat, score = fitted[subset]
+        weights, heat, score, loss = fitted[subset]
         if search.folds is not None:
-            won, heat = search.folds.gain(weights, np.array(holding), heat)
+            won, heat = search.folds.gain(weights, np.array(holding), heat, ROTATIONS)
             score -= won if judge.metric.name == "logloss" else 0.0
+            loss -= won
         raw = np.array([weights[f] / holding[f] for f, _ in units])
         step = Step(
             family=family,
@@ -195,22 +198,24 @@ def _steps(
             weights=tuple((raw / raw.sum()).tolist()),
             temperature=round(heat, 6),
             score=score,
-            gain=float(lane.losses[position - 1] - lane.losses[position]) if position else None,
+            gain=None if before is None else before - loss,
             seconds=prices.marginal(_less(holding, family), family),
             fixed=families[family].fixed,
         )
         steps.append(step)
+        before = loss
     return tuple(steps)
 
 
-def _fitted(subset: Subset, facts: Evidence, judge: Judge, *, equal: bool) -> tuple[Floats, float, float]:
-    """Weights float64 (families,), temperature and cross-fitted score of one fold of each family."""
+def _fitted(subset: Subset, facts: Evidence, judge: Judge, *, equal: bool) -> tuple[Floats, float, float, float]:
+    """Weights float64 (families,), temperature, cross-fitted score and logloss of one fold of each family."""
     used = sorted(subset)
     weights = np.zeros(len(facts.oof))
     some = facts.oof[used]
     weights[used] = 1 / len(used) if equal else blend.convex_weights(some, facts.y)
     heat = blend.temperature(blend.pooled(some, weights[used]), facts.y)
-    return weights, heat, judge.metric(judge.ground.y, judge.ground.answers(subset))
+    answers = judge.ground.answers(subset)
+    return weights, heat, judge.metric(judge.ground.y, answers), judge.loss(answers)
 
 
 def _less(holding: Sequence[int], family: int) -> list[int]:

@@ -176,7 +176,11 @@ def test_steps_that_matter_were_predicted_with_the_right_sign():
                     gain = before - loss
                     if abs(gain.mean()) > 2 * gain.std() / np.sqrt(len(gain)):
                         total += 1
-                        right += (gain.mean() > 0) == (step.gain > 0)
+                        same = (gain.mean() > 0) == (step.gain > 0)
+                        right += same
+                        if not same:
+                            family = course.families[step.family].name
+                            print(f"  {name} unit {len(step.weights)}, {family}: {gain.mean():+.5f}, predicted {step.gain:+.5f}")
                 before = loss
     print(f"  {right} of {total} steps beyond two standard errors had the right sign")
     assert right >= 0.9 * total

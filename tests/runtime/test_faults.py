@@ -42,7 +42,13 @@ CHAOS = """
 import os, random, signal, threading, time
 
 def children():
-    return [pid for task in os.listdir("/proc/self/task") for pid in open(f"/proc/self/task/{task}/children").read().split()]
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            found += open(f"/proc/self/task/{task}/children").read().split()
+        except OSError:
+            pass  # the thread ended between the list and its file
+    return found
 
 def chaos(seed):
     dice = random.Random(seed)
@@ -50,8 +56,8 @@ def chaos(seed):
         time.sleep(0.02)
     for _ in range(2):
         time.sleep(dice.uniform(0.1, 1.0))
-        if children():
-            os.kill(int(dice.choice(children())), signal.SIGKILL)
+        if living := children():
+            os.kill(int(dice.choice(living)), signal.SIGKILL)
 
 threading.Thread(target=chaos, args=(SEED,), daemon=True).start()
 """
