@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.plan.effort import Effort
 from builder.plan.prices import Family
+from builder.runtime.contract import Effort
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,13 +1,6 @@
-"""Who gets how much: the rule by which seconds are spent on samples, as data and as arithmetic.
+"""A rule of effort played with exact prices: whom a budget takes how far.
 
-Pure numpy. Every sample climbs the same *stops* (lengths of prefixes); the rule says whose next climb comes first. Ranks, never
-thresholds: a threshold that was tuned at home overspends on other data, a rank spends exactly what there is.
-
-    static  everybody reaches a stop before anybody goes on; the most doubtful first
-    tiers   the same with few stops: a low prefix for all, a high one for the doubtful
-    queue   by predicted gain per second, whatever the stop
-
-A sample's doubt at a stop is 1 minus the largest probability of its answer there, in 0 .. 1.
+Pure numpy. The rule itself, and whose climb comes first by it, travel: `runtime/effort.py`.
 """
 
 from __future__ import annotations
@@ -23,42 +16,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Codes = NDArray[np.int64]
 
-KINDS = ("static", "tiers", "queue")
-
-
-@dataclass(frozen=True)
-class Effort:
-    """The rule.
-
-    Attributes:
-        kind: `static`, `tiers` or `queue`.
-        stops: Lengths of the prefixes at which a sample may stay, ascending.
-        common: How many of the stops every sample reaches before any sample goes further.
-        worth: Of a queue, per stop after the first: predicted gain per second of climbing to it, on average over samples.
-        doubts, shape: Of a queue: a sample with `doubts[i]` gains `shape[i]` times the average; linear in between.
-    """
-
-    kind: str
-    stops: tuple[int, ...]
-    common: int = 1
-    worth: tuple[float, ...] = ()
-    doubts: tuple[float, ...] = ()
-    shape: tuple[float, ...] = ()
-
-    def priority(self, doubt: Floats) -> Floats:
-        """float (stops - 1, n): how early each sample's climb to each later stop comes, from its doubt at the stop before.
-
-        `doubt` is float (stops, n); what it says of a stop must not be asked before the sample is there, and is not: a climb
-        comes no earlier than the climbs before it.
-        """
-        steps = len(self.stops) - 1
-        order = -np.arange(steps, dtype=np.float64)[:, None] + np.clip(doubt[:steps], 0.0, 1.0 - 1e-9)
-        if self.kind == "queue" and steps >= self.common:
-            gain = np.stack([w * np.interp(d, self.doubts, self.shape) for w, d in zip(self.worth, doubt, strict=False)])
-            order[: self.common - 1] += 1e9
-            order[self.common - 1 :] = gain[self.common - 1 :]
-        return np.asarray(np.minimum.accumulate(order, axis=0))
-
 
 @dataclass(frozen=True)
 class Spent:
@@ -72,7 +29,7 @@ def spend(priority: Floats, per_sample: Floats, fixed: Floats, budget: float) ->
     """Play a rule with exact prices.
 
     Args:
-        priority: float (stops - 1, n), from `Effort.priority`.
+        priority: float (stops - 1, n), from `runtime.effort.priority`.
         per_sample: float (stops,): seconds per sample of climbing to each stop from the one before.
         fixed: float (stops,): seconds that are paid once, when the first sample climbs there.
         budget: Seconds in all.

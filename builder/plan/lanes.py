@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.plan.blend import TINY, tempered
-from builder.plan.effort import Effort, Spent, spend
+from builder.plan.effort import Spent, spend
 from builder.plan.search import Chain, Holding, Search, hull
 from builder.plan.subsets import Subset, Subsets
+from builder.runtime.contract import Effort
+from builder.runtime.effort import doubt, priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,7 +172,7 @@ class Lane:
 
         def play(doubts: Floats) -> Spent:
             chosen = doubts[index]
-            return spend(effort.priority(chosen), costs, none, budget * chosen.shape[1])
+            return spend(priority(effort, chosen), costs, none, budget * chosen.shape[1])
 
         spent = play(self.doubts)
         answers = _pick([self.answers[i] for i in index], spent.stops)
@@ -179,11 +181,6 @@ class Lane:
         there = play(self.unlabelled_doubts).stops
         folded = _pick([self.unlabelled[i][0] for i in index], there)
         return Trial(self, effort, spent, answers, folded, _pick([self.unlabelled[i][1] for i in index], there))
-
-
-def doubt(p: Floats) -> Floats:
-    """float (rows,): 1 minus the largest probability of each row of `p` (rows, classes)."""
-    return np.asarray(1.0 - p.max(axis=1))
 
 
 def increasing(x: Floats, values: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:

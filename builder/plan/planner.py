@@ -16,13 +16,13 @@ import numpy as np
 from builder.errors import UserError
 from builder.plan import baseline, blend, folds
 from builder.plan.course import Course, Evidence, Point, Step
-from builder.plan.effort import Effort
 from builder.plan.explain import explain
 from builder.plan.judge import Judge
 from builder.plan.lanes import Ground, Lane, Trial
 from builder.plan.prices import Family, Prices
 from builder.plan.search import Chain, Search
 from builder.plan.subsets import Subset, Subsets, informative
+from builder.runtime.contract import Effort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,9 @@ import numpy as np
 
 from builder.plan.blend import tempered
 from builder.plan.course import Course
-from builder.plan.effort import Effort, spend
-from builder.plan.lanes import doubt
+from builder.plan.effort import spend
+from builder.runtime.contract import Effort
+from builder.runtime.effort import doubt, priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def play(course: Course, predictions: Floats, budget_s: float) -> Played:
     per_sample = np.cumsum([step.seconds for step in course.steps])
     fixed = np.cumsum([step.fixed for step in course.steps])
     ends = np.array(effort.stops) - 1
-    spent = spend(effort.priority(doubts), np.diff(per_sample[ends], prepend=0.0), np.diff(fixed[ends], prepend=0.0), budget_s)
+    spent = spend(priority(effort, doubts), np.diff(per_sample[ends], prepend=0.0), np.diff(fixed[ends], prepend=0.0), budget_s)
     reached = spent.stops >= 0
     out = np.full((rows, classes), np.nan, np.float32)
     out[reached] = answers[spent.stops[reached], np.flatnonzero(reached)]

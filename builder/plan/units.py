@@ -20,8 +20,8 @@ import numpy as np
 
 from builder.errors import UserError
 from builder.plan.course import Course, Evidence, Point, Step, Told
-from builder.plan.effort import KINDS, Effort
 from builder.plan.prices import Family
+from builder.runtime.contract import EFFORTS, Effort
 from builder.workspace import read_json, write_json
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _plan(raw: Mapping[str, Any]) -> UnitsPlan:
 def _check(course: Course) -> None:
     """Raise ValueError when a plan contradicts itself."""
     stops, count = course.effort.stops, len(course.steps)
-    if course.effort.kind not in KINDS or not stops or list(stops) != sorted(set(stops)) or stops[0] < 1 or stops[-1] > count:
+    if course.effort.kind not in EFFORTS or not stops or list(stops) != sorted(set(stops)) or stops[0] < 1 or stops[-1] > count:
         raise ValueError(f"a rule of effort with stops {list(stops)} for {count} units")
     for length, step in enumerate(course.steps, start=1):
         if len(step.weights) != length or min(step.weights) < 0 or abs(sum(step.weights) - 1) > 1e-6:

@@ -14,6 +14,8 @@ from typing import Any
 
 SCHEMA = 1
 BACKENDS = ("onnxruntime", "openvino", "torchscript")  # what can run a unit
+BLENDS = ("weighted", "geometric", "rank", "vote", "stack")  # how the units of a prefix become one answer
+EFFORTS = ("static", "tiers", "queue")
 
 
 class ContractError(ValueError):
@@ -65,6 +67,7 @@ class Unit:
         seconds: Predicted seconds per sample, without decoding.
         load_s: Predicted seconds to load the model.
         decode_s: Predicted seconds per sample to read and decode its input; 0 when unknown.
+        temperature: Divides the logarithm of this unit's own probabilities before they are pooled.
     """
 
     member: str
@@ -78,6 +81,7 @@ class Unit:
     seconds: float
     load_s: float
     decode_s: float = 0.0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,40 @@ class Prefix:
         weights: One weight per unit of the prefix, summing to 1.
         temperature: Divides the logarithm of the pooled probabilities; 1 leaves them as they are.
         score: Predicted score (cross-fitted out-of-fold), None when unknown.
+        shift: Of a `stack`, which adds the weighted logarithms: one number per class that is added too. Its weights are any.
     """
 
     weights: tuple[float, ...]
     temperature: float = 1.0
     score: float | None = None
+    shift: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Who gets how many units, as data; `effort.py` has the arithmetic.
+
+    Every sample climbs the same stops; the rule says whose next climb comes first. Ranks, never thresholds: a threshold that was
+    tuned at home overspends on other data, a rank spends exactly what there is.
+
+        static  everybody reaches a stop before anybody goes on; the most doubtful first
+        tiers   the same with few stops: a low prefix for all, a high one for the doubtful
+        queue   by predicted gain per second, whatever the stop
+
+    Attributes:
+        kind: One of EFFORTS.
+        stops: Lengths of the prefixes at which a sample may stay, ascending.
+        common: How many of the stops every sample reaches before any sample goes further.
+        worth: Of a queue, per stop after the first: predicted gain per second of climbing to it, on average over samples.
+        doubts, shape: Of a queue: a sample with `doubts[i]` gains `shape[i]` times the average; linear in between.
+    """
+
+    kind: str
+    stops: tuple[int, ...]
+    common: int = 1
+    worth: tuple[float, ...] = ()
+    doubts: tuple[float, ...] = ()
+    shape: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +192,10 @@ class Plan:
     Attributes:
         max_fallback: Share of samples without any answer above which a commit run fails; a rerun goes on.
         probes: What a commit run predicts before anything else.
+        effort: Who gets how many units; None: everybody one after the other.
+        blend: How the units of a prefix become one answer, one of BLENDS.
+        references: Of a `rank` blend: per "member view" (one blank between) and class, ascending probabilities that a rank is
+            counted among.
     """
 
     kernel: str
@@ -177,6 +214,9 @@ class Plan:
     expected: Mapping[str, Any] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     max_fallback: float = 0.1
+    effort: Effort | None = None
+    blend: str = "weighted"
+    references: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json(to_json())` is equal to the plan."""
@@ -194,6 +234,7 @@ class Plan:
         values["answer"] = _record(Answer, raw["answer"])
         values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
         values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
+        values["effort"] = _record(Effort, raw["effort"]) if raw.get("effort") else None
         values["probes"] = tuple(_record(Probe, probe) for probe in raw.get("probes", ()))
         plan: Plan = _record(cls, values)
         plan.check()
@@ -205,7 +246,8 @@ class Plan:
             raise ContractError("plan: it has no units; run `kkb plan` again")
         if len(self.prefixes) != len(self.units):
             raise ContractError(f"plan: {len(self.units)} units but {len(self.prefixes)} prefixes")
-        _check_prefixes(self.prefixes)
+        _check_prefixes(self.prefixes, self.blend, len(self.answer.classes))
+        _check_effort(self.effort, len(self.units))
         for number, unit in enumerate(self.units, start=1):
             if unit.backend not in BACKENDS:
                 known = ", ".join(BACKENDS)
@@ -225,14 +267,33 @@ class Plan:
             raise ContractError(f"plan: max_fallback is {self.max_fallback!r}, expected a share between 0 and 1")
 
 
-def _check_prefixes(prefixes: Iterable[Prefix]) -> None:
+def _check_prefixes(prefixes: Iterable[Prefix], blend: str, classes: int) -> None:
+    if blend not in BLENDS:
+        raise ContractError(f"plan: blend is {blend!r}; known are {', '.join(BLENDS)}; run `kkb plan` again")
     for count, prefix in enumerate(prefixes, start=1):
         if len(prefix.weights) != count:
             raise ContractError(f"plan: prefix {count} has {len(prefix.weights)} weights")
-        if abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
+        if blend == "stack":
+            if len(prefix.shift) != classes:
+                raise ContractError(f"plan: prefix {count} has a shift for {len(prefix.shift)} of {classes} classes")
+        elif abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
             raise ContractError(f"plan: the weights of prefix {count} are not a convex combination")
         if not prefix.temperature > 0:
             raise ContractError(f"plan: prefix {count} has temperature {prefix.temperature!r}")
+
+
+def _check_effort(effort: Effort | None, units: int) -> None:
+    if effort is None:
+        return
+    stops, climbs = effort.stops, len(effort.stops) - 1
+    if effort.kind not in EFFORTS:
+        raise ContractError(f"plan: effort is {effort.kind!r}; known are {', '.join(EFFORTS)}; run `kkb plan` again")
+    if not stops or list(stops) != sorted(set(stops)) or stops[0] < 1 or stops[-1] > units:
+        raise ContractError(f"plan: effort stops at {list(stops)} of {units} units")
+    if not 1 <= effort.common <= len(stops):
+        raise ContractError(f"plan: {effort.common} of {len(stops)} stops are common")
+    if len(effort.doubts) != len(effort.shape) or (effort.kind == "queue" and (len(effort.worth) != climbs or not effort.shape)):
+        raise ContractError(f"plan: a queue of {climbs} climbs with {len(effort.worth)} gains and {len(effort.shape)} shapes")
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import pytest
 from builder import metrics
 from builder.plan import baseline, blend, planner, playing
 from builder.plan.course import Course, Evidence
-from builder.plan.effort import Effort
 from builder.plan.judge import Judge
 from builder.plan.lanes import Lane
 from builder.plan.prices import Family, Prices
+from builder.runtime.contract import Effort
 from tests import problems
 
 pytestmark = pytest.mark.bench

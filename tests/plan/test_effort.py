@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.plan.effort import Effort, spend
+from builder.plan.effort import spend
+from builder.runtime.contract import Effort
+from builder.runtime.effort import priority
 
 STOPS, ROWS = 4, 30
 
@@ -20,7 +22,7 @@ def played(kind, seed, share, *, fixed=0.0):
     doubts = draw.random((STOPS, ROWS))
     costs, once = draw.uniform(0.5, 3, STOPS), np.full(STOPS, fixed)
     budget = share * (costs.sum() * ROWS + once.sum())
-    return doubts, costs, once, budget, spend(rule(kind).priority(doubts), costs, once, budget)
+    return doubts, costs, once, budget, spend(priority(rule(kind), doubts), costs, once, budget)
 
 
 @pytest.mark.parametrize("kind", ["static", "tiers", "queue"])
@@ -63,7 +65,7 @@ def test_static_means_at_most_one_stop_apart_and_the_doubtful_first(seed, share)
 
 def test_a_queue_gives_to_those_who_gain_most():
     doubts = np.tile(np.linspace(0, 1, ROWS), (STOPS, 1))
-    spent = spend(rule("queue").priority(doubts), np.ones(STOPS), np.zeros(STOPS), 2.6 * ROWS)
+    spent = spend(priority(rule("queue"), doubts), np.ones(STOPS), np.zeros(STOPS), 2.6 * ROWS)
     assert (np.diff(spent.stops) >= 0).all()
     assert spent.stops[-1] == STOPS - 1
     assert spent.stops[0] == 0
@@ -74,20 +76,20 @@ def test_what_a_later_stop_would_say_is_not_asked_before_a_sample_is_there():
     other = doubts.copy()
     other[2] = 1 - other[2]
     for kind in ("static", "queue"):
-        before, after = rule(kind).priority(doubts), rule(kind).priority(other)
+        before, after = priority(rule(kind), doubts), priority(rule(kind), other)
         np.testing.assert_array_equal(before[:2], after[:2])
 
 
 def test_doubling_all_doubts_changes_no_rank():
     doubts = np.random.default_rng(1).random((STOPS, ROWS)) / 2
-    one, two = (spend(Effort("static", (1, 2, 3, 4)).priority(d), np.ones(4), np.zeros(4), 75.0) for d in (doubts, 2 * doubts))
+    one, two = (spend(priority(Effort("static", (1, 2, 3, 4)), d), np.ones(4), np.zeros(4), 75.0) for d in (doubts, 2 * doubts))
     np.testing.assert_array_equal(one.stops, two.stops)
 
 
 def test_common_stops_come_before_a_queue_looks_at_gains():
     doubts = np.tile(np.linspace(0, 1, ROWS), (STOPS, 1))
     effort = Effort("queue", (1, 2, 3, 4), 3, (1e-9, 1e-9, 5.0), (0.0, 1.0), (0.0, 9.0))
-    spent = spend(effort.priority(doubts), np.ones(STOPS), np.zeros(STOPS), 3.2 * ROWS)
+    spent = spend(priority(effort, doubts), np.ones(STOPS), np.zeros(STOPS), 3.2 * ROWS)
     assert spent.stops.min() == 2
 
 
