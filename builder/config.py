@@ -100,7 +100,7 @@ Inside = Annotated[str, AfterValidator(inside)]
 
 
 class Competition(Section):
-    """`[competition]`: what is submitted, where, and under which limit."""
+    """`[competition]`: what is submitted, where, under which limit; `test_rows`: hidden samples, 0 when unknown."""
 
     slug: Annotated[str, AfterValidator(slug_like)]
     metric: str = "accuracy"
@@ -108,6 +108,7 @@ class Competition(Section):
     file: Inside = "submission.csv"
     limit: Seconds = 9 * 3600.0
     machine: str = "t4x2"
+    test_rows: int = Field(default=0, ge=0)
 
 
 class Data(Section):

@@ -174,7 +174,7 @@ def plan(kernel: Kernel, *, again: bool = True) -> Planned:
     kept = None if again else stage.kept(config, kernel.folder, members)
     if kept:
         kernel.done("plan", started, fresh=False, digest="", record={})
-        return stage.planned(config, kept, kernel.folder / stage.FILE, kernel.root)
+        return stage.planned(kept, kernel.folder / stage.FILE)
     planned, fresh = stage.plan(config, kernel.name, kernel.folder, kernel.root, members)
     kernel.done("plan", started, fresh=fresh, digest=digest_of(planned.plan.to_json()), record=stage.summary(planned))
     return planned

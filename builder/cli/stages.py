@@ -66,7 +66,7 @@ def plan(
     rows: Annotated[int, typer.Option(help="With --units: samples to predict.")] = 0,
     out: Annotated[Path, typer.Option(help="With --units: where the plan goes.")] = Path("plan.json"),
     blend: Annotated[str, typer.Option(help="With --units: auto or mean.")] = "auto",
-    draw: Annotated[Path | None, typer.Option(help="With --units: a picture of score against minutes, .svg or .png.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="A picture of score against minutes, .svg or .png.")] = None,
     json: Json = False,
 ) -> None:
     """Choose and order the units (model, fold, view) by gain per second: kernels/NAME/plan.json.
@@ -82,32 +82,16 @@ def plan(
         return
     _refuse_nameless(name, budget)
     from builder import pipeline
+    from builder.cli import plan_view
     from builder.plan.stage import summary
 
     screen = Screen(as_json=json)
     with context.working(screen, name) as kernel:
         planned = pipeline.plan(kernel)
-    made = planned.plan
-    told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(made.units)} units")
-    table = [
-        (
-            k,
-            unit.member,
-            unit.fold,
-            unit.view,
-            f"{unit.seconds * 1e3:.3f}",
-            number(prefix.score),
-            f"{gain:+.5f}",
-            f"{point['budget_s']:.1f}",
-        )
-        for k, (unit, prefix, gain, point) in enumerate(
-            zip(made.units, made.prefixes, planned.gains, planned.predicted, strict=True), start=1
-        )
-    ]
-    columns = ("unit", "model", "fold", "view", "ms/sample", f"{made.metric}", "gain", f"s for {planned.rows} rows")
-    screen.table("", columns, table, right=(0, 2, 4, 5, 6, 7))
-    for note in made.notes:
-        screen.say(f"  {note}")
+    told(screen, kernel.fresh["plan"], "plan", f"{kernel.workspace.show(planned.path)}, {len(planned.plan.units)} units")
+    plan_view.show(screen, planned)
+    if draw:
+        plan_view.draw(screen, planned, draw)
     screen.result(summary(planned))
 
 

@@ -128,3 +128,10 @@ def cross_fitted(oof: Floats, y: Codes, folds: Codes, *, equal: bool) -> Floats:
         heat = temperature(pooled(oof[:, outside], weights), y[outside])
         out[inside] = tempered(pooled(oof[:, inside], weights), heat)
     return out
+
+def sample(y: Codes, limit: int) -> Codes:
+    """At most `limit` rows, classes in proportion, spread evenly; ascending."""
+    if len(y) <= limit:
+        return np.arange(len(y))
+    by_class = np.argsort(y, kind="stable")
+    return np.sort(by_class[np.linspace(0, len(y) - 1, limit).round().astype(np.int64)])

@@ -1,18 +1,28 @@
-"""Blends that a person may ask for: mean, weighted, rank, geometric, vote, stack; fitted on rows, applied to others.
+"""Blends that a person may ask for: mean, weighted, rank, geometric, vote, stack; as data that travels in a plan.
 
-Pure numpy. Predictions are float (families, rows, classes); a blend answers float64 (rows, classes) that sum to 1.
+Pure numpy. Predictions are float (families, rows, classes), a family's folds sharing one slice; an answer is float64 (rows, classes)
+whose rows sum to 1. Every blend is weights, a temperature and what its kind needs besides. The formulas are the notebook's:
+
+    weighted   sum w p                                              (`mean`: every family the same)
+    geometric  exp(sum w log max(p, 1e-12))
+    vote       sum w [argmax == class] + sum w p / (units + 1)      (between equal votes the mean decides)
+    rank       sum w rank of p among the references + 1e-12         (a rank in 0 .. 1, halfway between equals)
+    stack      softmax(sum w log max(p, 1e-6) + shift)              (weights of any sign)
+
+each normalised, its logarithm then divided by the temperature, and normalised again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.errors import UserError, did_you_mean
-from builder.plan.blend import TINY, convex_weights, pooled, temperature, tempered
+from builder.plan.blend import TINY, convex_weights, sample, temperature, tempered
+from builder.plan.stacking import stacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +31,40 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
     Codes = NDArray[np.int64]
-    Apply = Callable[[Floats], Floats]
 
-RIDGE = 1e-2
-ROUNDS = 30
+References = tuple[tuple[tuple[float, ...], ...], ...]  # per family and class, ascending
+
+KINDS = ("mean", "weighted", "rank", "geometric", "vote", "stack")
+LEAST = {"geometric": TINY, "stack": 1e-6}  # the least probability that has a logarithm
+FITTED = 6000  # rows that temperatures and stacks are fitted on
+QUANTILES = 129
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A fitted blend.
+
+    Attributes:
+        kind: One of KINDS.
+        weights: One per family, or in `prefix_tables` per unit; they sum to 1, those of a stack to anything.
+        temperature: Divides the logarithm of the answer.
+        shift: Of a stack: one number per class.
+        references: Of a rank: what ranks are counted among.
+        units: Of a vote: how many units voted.
+        score: In the competition metric, of rows that it was not fitted on; None when unknown.
+    """
+
+    kind: str
+    weights: tuple[float, ...]
+    temperature: float
+    shift: tuple[float, ...] = ()
+    references: References = ()
+    units: int = 0
+    score: float | None = None
+
+    def __call__(self, p: Floats) -> Floats:
+        """The answers to `p` float (families, rows, classes)."""
+        return tempered(_Terms(self.kind, p, self.references).mix(self), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -36,112 +76,132 @@ class Blended:
     score: float
 
 
-def fit(kind: str, oof: Floats, y: Codes) -> Apply:
-    """The blend called `kind`, fitted on out-of-fold rows: a function of predictions. Raises UserError for unknown kinds."""
-    if kind not in KINDS:
-        raise UserError(f"unknown blend '{kind}'", expected=", ".join(KINDS), remedy=did_you_mean(kind, KINDS))
-    return KINDS[kind](oof, y)
+def fit(kind: str, oof: Floats, y: Codes) -> Blend:
+    """The blend called `kind`, fitted on out-of-fold rows. Raises UserError for unknown kinds."""
+    _refuse_unknown(kind)
+    whole = frozenset(range(len(oof)))
+    return _fit(_Terms(kind, oof, references(oof) if kind == "rank" else ()), y, whole, len(oof))
 
 
 def cross_fitted(kind: str, oof: Floats, y: Codes, folds: Codes, metric: Metric) -> Blended:
     """Every row answered by a blend that was fitted on the rows of the other folds."""
-    names = np.unique(folds)
-    if len(names) < 2:
-        folds = np.arange(len(y)) % 2
-        names = np.unique(folds)
-    answers = np.empty(oof.shape[1:])
-    for fold in names:
-        inside = folds == fold
-        answers[inside] = fit(kind, oof[:, ~inside], y[~inside])(oof[:, inside])
+    whole = frozenset(range(len(oof)))
+    answers = _honest(kind, oof, y, folds, [whole])[whole]
     return Blended(kind, answers, metric(y, answers))
 
 
-def _mean(oof: Floats, y: Codes) -> Apply:
-    return _heated(lambda p: np.asarray(p.mean(axis=0, dtype=np.float64)), oof, y)
+def prefix_tables(
+    kind: str, oof: Floats, y: Codes, units: Sequence[tuple[int, int]], folds: Codes | None = None, metric: Metric | None = None
+) -> list[Blend]:
+    """The blend of every prefix of `units`, an ordered list of (family, fold), as one record per prefix.
+
+    A family's weight is shared equally by its folds that are there. Scores are cross-fitted by `folds` int (rows,) in `metric`;
+    without them they are None. Raises UserError for unknown kinds.
+    """
+    _refuse_unknown(kind)
+    named = [family for family, _ in units]
+    prefixes = [(frozenset(named[: count + 1]), named[: count + 1]) for count in range(len(named))]
+    scores: dict[frozenset[int], float | None] = {}
+    if folds is not None and metric is not None:
+        answers = _honest(kind, oof, y, folds, list(dict.fromkeys(subset for subset, _ in prefixes)))
+        scores = {subset: metric.or_none(y, p) for subset, p in answers.items()}
+    terms = _Terms(kind, oof, references(oof) if kind == "rank" else ())
+    known: dict[tuple[frozenset[int], int], Blend] = {}
+    tables = []
+    for subset, families in prefixes:
+        key = (subset, len(families) if kind == "vote" else 0)
+        if key not in known:
+            known[key] = _fit(terms, y, subset, len(families))
+        own = known[key].weights
+        shared = tuple(own[family] / families.count(family) for family in families)
+        tables.append(replace(known[key], weights=shared, units=len(families), score=scores.get(subset)))
+    return tables
 
 
-def _weighted(oof: Floats, y: Codes) -> Apply:
-    weights = convex_weights(oof, y)
-    return _heated(lambda p: pooled(p, weights), oof, y)
+def references(oof: Floats) -> References:
+    """What ranks are counted among: at most QUANTILES probabilities per family and class, ascending, of six digits."""
+    some = np.sort(oof.astype(np.float64), axis=1)
+    if some.shape[1] > QUANTILES:
+        some = np.quantile(some, np.linspace(0, 1, QUANTILES), axis=1).transpose(1, 0, 2)
+    return tuple(tuple(tuple(float(f"{value:.6g}") for value in label) for label in family.T) for family in some)
 
 
-def _geometric(oof: Floats, y: Codes) -> Apply:
-    def product(p: Floats) -> Floats:
-        mean = np.log(np.maximum(p, TINY)).mean(axis=0, dtype=np.float64)
-        return _normal(np.exp(mean - mean.max(axis=1, keepdims=True)))
+class _Terms:
+    """The predictions of some rows as a kind of blend sums them: float64 (families, rows, classes)."""
 
-    return _heated(product, oof, y)
+    def __init__(self, kind: str, p: Floats, known: References) -> None:
+        self.kind, self.known = kind, known
+        self.p = np.asarray(p, dtype=np.float64)
+        self.x = self.p
+        if kind in LEAST:
+            self.x = np.log(np.maximum(self.p, LEAST[kind]))
+        elif kind == "rank":
+            self.x = _ranks(self.p, known)
+        elif kind == "vote":
+            self.x = (self.p.argmax(axis=2)[..., None] == np.arange(p.shape[2])).astype(np.float64)
 
+    def rows(self, chosen: Codes | NDArray[np.bool_]) -> _Terms:
+        """The same of some rows."""
+        some = object.__new__(_Terms)
+        some.kind, some.known, some.p, some.x = self.kind, self.known, self.p[:, chosen], self.x[:, chosen]
+        return some
 
-def _rank(oof: Floats, y: Codes) -> Apply:
-    """The mean of ranks among the rows that it was fitted on, so that a row's answer does not depend on its neighbours."""
-    known = np.sort(oof, axis=1)
-
-    def ranked(p: Floats) -> Floats:
-        rank = np.zeros(p.shape[1:])
-        for family, values in zip(known, p, strict=True):
-            for label in range(p.shape[2]):
-                left = np.searchsorted(family[:, label], values[:, label], side="left")
-                right = np.searchsorted(family[:, label], values[:, label], side="right")
-                rank[:, label] += (left + right) / (2 * len(family) * len(p))
-        return _normal(rank + TINY)
-
-    return _heated(ranked, oof, y)
-
-
-def _vote(oof: Floats, y: Codes) -> Apply:
-    """Each family has one vote; between equal votes the mean probability decides."""
-
-    def voted(p: Floats) -> Floats:
-        votes = (p.argmax(axis=2)[..., None] == np.arange(p.shape[2])).mean(axis=0)
-        return _normal(votes + p.mean(axis=0, dtype=np.float64) / (len(p) + 1))
-
-    return _heated(voted, oof, y)
-
-
-def _stack(oof: Floats, y: Codes) -> Apply:
-    """Multinomial regression on log-probabilities: a weight per family and a shift per class, by damped Newton steps."""
-    slopes, shift = np.full(len(oof), 1.0 / len(oof)), np.zeros(oof.shape[2])
-    logs = np.log(np.maximum(oof, 1e-6)).astype(np.float64)
-    truth = np.eye(oof.shape[2])[y]
-
-    def answer(x: Floats, slopes: Floats, shift: Floats) -> Floats:
-        total = np.tensordot(slopes, x, axes=1) + shift
-        return _normal(np.exp(total - total.max(axis=1, keepdims=True)))
-
-    def loss(slopes: Floats, shift: Floats) -> float:
-        p = answer(logs, slopes, shift)
-        return float(-np.log(np.maximum(p[truth > 0], TINY)).mean() + RIDGE * ((slopes - 1 / len(oof)) ** 2).sum() / 2)
-
-    reached = loss(slopes, shift)
-    for _ in range(ROUNDS):
-        p = answer(logs, slopes, shift)
-        off = (p - truth) / len(y)
-        centred = logs - (p * logs).sum(axis=2, keepdims=True)
-        curve = np.einsum("frc,grc->fg", centred * (p / len(y)), centred) + RIDGE * np.eye(len(oof))
-        slope = np.einsum("rc,frc->f", off, logs) + RIDGE * (slopes - 1 / len(oof))
-        moved = slopes - np.linalg.solve(curve, slope), shift - off.sum(axis=0) / np.maximum((p * (1 - p)).mean(axis=0), 1e-3) / 2
-        if not (following := loss(*moved)) < reached - 1e-9:
-            break
-        (slopes, shift), reached = moved, following
-    return lambda p: answer(np.log(np.maximum(p, 1e-6)).astype(np.float64), slopes, shift)
+    def mix(self, blend: Blend) -> Floats:
+        """float64 (rows, classes): the blend before its temperature."""
+        weights = np.array(blend.weights)
+        used = np.flatnonzero(weights)
+        total = np.tensordot(weights[used], self.x[used], axes=1)
+        if self.kind == "vote":
+            total += np.tensordot(weights[used], self.p[used], axes=1) / (blend.units + 1)
+        elif self.kind == "rank":
+            total += TINY
+        elif self.kind in LEAST:
+            total += np.array(blend.shift or 0.0)
+            total = np.exp(total - total.max(axis=1, keepdims=True))
+        return np.asarray(total / total.sum(axis=1, keepdims=True))
 
 
-KINDS: dict[str, Callable[[Floats, Codes], Apply]] = {
-    "mean": _mean,
-    "weighted": _weighted,
-    "rank": _rank,
-    "geometric": _geometric,
-    "vote": _vote,
-    "stack": _stack,
-}
+def _ranks(p: Floats, known: References) -> Floats:
+    """Halfway between the shares of references below `p` and of those not above it."""
+    ranks = np.empty_like(p)
+    for family, values, out in zip(known, p, ranks, strict=True):
+        for label, some in enumerate(family):
+            left = np.searchsorted(some, values[:, label], side="left")
+            right = np.searchsorted(some, values[:, label], side="right")
+            out[:, label] = (left + right) / (2 * len(some))
+    return ranks
 
 
-def _heated(raw: Apply, oof: Floats, y: Codes) -> Apply:
-    """`raw` with the temperature that suits the rows it is fitted on."""
-    heat = temperature(raw(oof), y)
-    return lambda p: tempered(raw(p), heat)
+def _fit(terms: _Terms, y: Codes, subset: frozenset[int], units: int) -> Blend:
+    """The blend of a subset of families; the others have weight 0."""
+    used = sorted(subset)
+    weights = np.zeros(len(terms.p))
+    few = sample(y, FITTED)
+    if terms.kind == "stack":
+        weights[used], shift = stacked(terms.x[np.ix_(used, few)], y[few])
+        return Blend("stack", tuple(weights.tolist()), 1.0, tuple(shift.tolist()), units=units)
+    weights[used] = convex_weights(terms.p[used], y) if terms.kind == "weighted" else 1 / len(used)
+    plain = Blend(terms.kind, tuple(weights.tolist()), 1.0, references=terms.known, units=units)
+    return replace(plain, temperature=round(temperature(terms.rows(few).mix(plain), y[few]), 6))
 
 
-def _normal(p: Floats) -> Floats:
-    return np.asarray(p / p.sum(axis=1, keepdims=True))
+def _honest(kind: str, oof: Floats, y: Codes, folds: Codes, subsets: Sequence[frozenset[int]]) -> dict[frozenset[int], Floats]:
+    """The answers of the blend of each subset; rows are answered by what was fitted on other folds' rows."""
+    _refuse_unknown(kind)
+    if len(np.unique(folds)) < 2:
+        folds = np.arange(len(y)) % 2
+    out = {subset: np.empty(oof.shape[1:]) for subset in subsets}
+    for fold in np.unique(folds):
+        inside = folds == fold
+        outside = ~inside if len(y) > 1 else inside  # a single row has no others
+        known = references(oof[:, outside]) if kind == "rank" else ()
+        seen, judged = (_Terms(kind, oof[:, rows], known) for rows in (outside, inside))
+        for subset, answers in out.items():
+            fitted = _fit(seen, y[outside], subset, len(subset))
+            answers[inside] = tempered(judged.mix(fitted), fitted.temperature)
+    return out
+
+
+def _refuse_unknown(kind: str) -> None:
+    if kind not in KINDS:
+        raise UserError(f"unknown blend '{kind}'", expected=", ".join(KINDS), remedy=did_you_mean(kind, KINDS))

@@ -15,7 +15,7 @@ import numpy as np
 from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
-from builder.plan.order import Family
+from builder.plan.prices import Family
 from builder.train import record as trained
 from builder.train.record import TrainedModel, Version
 
@@ -55,6 +55,11 @@ class Member:
     def seconds(self) -> float:
         """Per sample, of one fold; folds differ by noise only."""
         return float(np.mean([self.price(model).ms_per_sample for model in self.export.of(self.model.name)])) / 1e3
+
+    @property
+    def load_s(self) -> float:
+        """To load one fold."""
+        return float(np.mean([self.price(model).load_ms for model in self.export.of(self.model.name)])) / 1e3
 
     @property
     def decode_s(self) -> float:
@@ -159,8 +164,9 @@ def join(members: list[Member]) -> Joined:
     for member in members:
         rows = _rows_of(member, members[0].name, ids, truth)
         numbers = tuple(model.fold for model in member.export.of(member.model.name))
+        shared = {member.model.input.key: member.decode_s}
         for view in member.export.views:
-            families.append(Family(f"{member.name} {view}", round(member.seconds, 7), numbers))
+            families.append(Family(f"{member.name} {view}", round(member.seconds, 7), numbers, member.load_s, shared))
             arrays.append(_array(member.export.oof(member.model.name, view), member)[rows])
             origin.append((member, view))
     y = np.array([number[label] for label in labels], dtype=np.int64)

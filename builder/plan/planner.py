@@ -117,7 +117,7 @@ def _known(families: Sequence[Family], evidence: Evidence) -> tuple[list[int], N
 
 def calibrated(evidence: Evidence) -> tuple[tuple[float, ...], Evidence]:
     """Each family's own temperature, and the evidence with it: a mean of probabilities needs terms that mean the same."""
-    few = sample(evidence.y, TRIED)
+    few = blend.sample(evidence.y, TRIED)
     heats = tuple(round(blend.temperature(p[few], evidence.y[few]), 6) for p in evidence.oof)
     oof = np.stack([cooled(p, heat) for p, heat in zip(evidence.oof, heats, strict=True)])
     there = evidence.unlabelled
@@ -135,7 +135,7 @@ def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, eq
     """The search, the rows to try rules on, and the weights of the blend of everything."""
     oof, y = facts.oof, facts.y
     few, importance = informative(oof, y, min(SEARCHED, max(500, CELLS // oof.shape[2])))
-    tried = sample(y, TRIED)
+    tried = blend.sample(y, TRIED)
     same = np.full(len(families), 1 / len(families))
     full = same if equal else blend.convex_weights(oof, y)
     everything = blend.pooled(oof[:, few], full)
@@ -160,7 +160,7 @@ def _lanes(search: Search, ground: Ground, full: Floats, budget: float, metric: 
     for some in np.geomspace(cheapest, max(budget, cheapest), BUDGETS):
         if found := search.best(float(some) * (1 + 1e-9)):
             chains.setdefault(search.finish(found.chain, full), f"greedy at {some / budget:.0%} of the budget")
-    few = sample(ground.y, CARUANA_ROWS)
+    few = blend.sample(ground.y, CARUANA_ROWS)
     picked = blend.caruana(ground.oof[:, few], ground.y[few], metric, CARUANA_ROUNDS)
     by_price = sorted(picked, key=lambda f: (search.prices.seconds[f], f))
     for depth in {1, max(search.available)}:
@@ -249,11 +249,3 @@ def _without_oof(families: Sequence[Family], notes: tuple[str, ...]) -> Course:
     return Course(
         tuple(families), (1.0,) * len(families), tuple(steps), Effort("static", tuple(range(1, len(units) + 1))), notes=said
     )
-
-
-def sample(y: Codes, limit: int) -> Codes:
-    """At most `limit` rows, classes in proportion, spread evenly; ascending."""
-    if len(y) <= limit:
-        return np.arange(len(y))
-    by_class = np.argsort(y, kind="stable")
-    return np.sort(by_class[np.linspace(0, len(y) - 1, limit).round().astype(np.int64)])

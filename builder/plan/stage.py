@@ -7,9 +7,9 @@ Never: trains, exports, or runs a model.
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,14 @@ import numpy as np
 from builder import competition, machines, metrics
 from builder.errors import UserError
 from builder.export import record as exported
-from builder.plan import blind
-from builder.plan import order as ordering
-from builder.plan.members import BATCH, Joined, Member, join, members, versions_of
+from builder.plan import choosing
+from builder.plan.course import Course, Point
+from builder.plan.members import BATCH, Member, join, members, versions_of
 from builder.runtime.contract import SCHEMA, Answer, Plan, Prefix, Probe, Source, Unit
 from builder.workspace import canonical_json, digest_of, read_json, short, write_json
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from builder.config import Config
-    from builder.metrics import Metric
 
 __all__ = ["Member", "Planned", "inputs", "load", "members", "plan", "planned", "summary", "versions_of"]
 
@@ -37,43 +34,50 @@ FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, and what a person wants to know of it. `gains` has one number per unit."""
+    """A plan, and what a person wants to know of it.
+
+    Attributes:
+        gains: One number per unit: how much less logloss, None where nobody knows.
+        rows, seconds, workers: What was planned for: samples, and seconds of so many workers.
+        predicted: Score against seconds (of all workers together, as prices are); the last point is the whole plan.
+        fixed_list: The same of the list that people make by hand.
+        told: A sentence on every model and view.
+    """
 
     plan: Plan
     path: Path
-    gains: tuple[float, ...]
+    gains: tuple[float | None, ...]
     rows: int
-    predicted: tuple[dict[str, float | None], ...]
+    seconds: float
+    workers: int
+    predicted: tuple[Point, ...] = ()
+    fixed_list: tuple[Point, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Member]) -> tuple[Planned, bool]:
     """Write plan.json for `joined` into `folder`; False when the one that is there says the same already."""
-    together = join(joined)
+    together, machine = join(joined), machines.load(config.competition.machine)
     metric = metrics.get(config.competition.metric)
-    found, y = _ordered(config, together, metric)
-    units = tuple(_unit(*together.origin[step.family], step.fold) for step in found.steps)
-    low, high = ordering.interval(y, found.predicted, metric) if len(y) else (None, None)
+    visible = len(competition.read_table(root / config.data.test))
+    course, work = choosing.choose(config, together, metric, choosing.workload(config, machine, visible, len(together.ids)))
+    units = tuple(_unit(*together.origin[step.family], step.fold, course.temperatures[step.family]) for step in course.steps)
     made = Plan(
         kernel=name,
         task=config.data.task,
         metric=metric.name,
-        accelerator=machines.load(config.competition.machine).accelerator,
+        accelerator=machine.accelerator,
         limit_s=config.competition.limit,
         reserve=config.inference.reserve,
         source=Source(config.competition.slug, config.data.test, config.data.sample_submission, config.data.test_image),
         answer=_answer(config, root, joined[0].version.classes),
         units=units,
-        prefixes=tuple(Prefix(step.weights, step.temperature, _known(step.score)) for step in found.steps),
+        prefixes=tuple(Prefix(step.weights, step.temperature, _known(step.score)) for step in course.steps),
         prior=joined[0].version.prior,
-        notes=found.dropped,
-        expected={
-            "score": _known(found.steps[-1].score),
-            "low": low,
-            "high": high,
-            "prices_from": prices_from(joined),
-            "inputs": inputs(config, joined),
-        },
+        notes=(*course.notes, *([work.note] if work.note else [])),
+        expected=_expected(course, work, joined) | {"inputs": inputs(config, joined)},
         probes=tuple(_probes(joined, units)),
+        effort=course.effort if course.predicted else None,
     )
     made.check()
     path = folder / FILE
@@ -81,45 +85,35 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     fresh = not path.is_file() or canonical_json(read_json(path, remedy=f"kkb plan {name}")) != canonical_json(raw)
     if fresh:
         write_json(path, raw)
-    return planned(config, made, path, root, [step.gain for step in found.steps]), fresh
+    told = tuple(f"{one.family}: {one.text}" for one in course.told)
+    gains = tuple(step.gain for step in course.steps)
+    return Planned(made, path, gains, work.rows, work.seconds, work.workers, course.predicted, course.fixed_list, told), fresh
 
 
-def planned(config: Config, made: Plan, path: Path, root: Path, gains: list[float] | None = None) -> Planned:
-    """`made` with what a person wants to know of it; `gains` are told from the scores when nobody measured them just now."""
-    if gains is None:
-        scores = [prefix.score for prefix in made.prefixes]
-        metric = metrics.get(made.metric)
-        gains = [0.0] + [
-            metric.gain(now, before) if now is not None and before is not None else 0.0
-            for before, now in itertools.pairwise(scores)
-        ]
-    rows = len(competition.read_table(root / config.data.test))
-    return Planned(made, path, tuple(gains), rows, _curve(made, rows))
+def planned(made: Plan, path: Path) -> Planned:
+    """`made`, read from `path`, with what it tells about itself."""
+    known = made.expected
+    return Planned(made, path, (None,) * len(made.units), known["rows"], known["seconds"], known["workers"])
+
+
+def _expected(course: Course, work: choosing.Workload, joined: list[Member]) -> dict[str, Any]:
+    """What is foretold: the score in the time that there is, with its 90 % interval."""
+    affordable = [point for point in course.predicted if point.budget_s <= work.budget_s * (1 + 1e-9)]
+    best = affordable[-1] if affordable else Point(0.0, float("nan"), float("nan"), float("nan"))
+    return {
+        "score": _known(best.score),
+        "low": _known(best.low),
+        "high": _known(best.high),
+        "rows": work.rows,
+        "seconds": work.seconds,
+        "workers": work.workers,
+        "prices_from": prices_from(joined),
+    }
 
 
 def _known(score: float | None) -> float | None:
     """`score`, or None for one that is not a number."""
     return score if score is not None and np.isfinite(score) else None
-
-
-def _ordered(config: Config, together: Joined, metric: Metric) -> tuple[ordering.Order, NDArray[np.int64]]:
-    """The order of units, and the true classes of the rows that it was found on."""
-    if not np.isfinite(together.oof).any():
-        return blind.order(together.families), together.y[:0]
-    honest = np.asarray(np.isfinite(together.oof).all(axis=(0, 2)))
-    if not honest.any():
-        strangers = [f.name for f, oof in zip(together.families, together.oof, strict=True) if not np.isfinite(oof).any()]
-        raise UserError(
-            "no row was left out by all models of the plan, so they cannot be compared",
-            found=f"no out-of-fold predictions of {', '.join(strangers)}" if strangers else "hold-outs without a common row",
-            remedy="say in kernel.toml which rows they did not see (folds or holdout), or take them out of [inference] members",
-        )
-    y, equal = together.y[honest], config.inference.blend == "mean"
-    found = ordering.order(together.families, together.oof[:, honest], y, together.folds[honest], metric, equal=equal)
-    if honest.all():
-        return found, y
-    note = f"planned on the {int(honest.sum())} of {len(honest)} rows that every model left out"
-    return replace(found, dropped=(*found.dropped, note)), y
 
 
 def inputs(config: Config, joined: list[Member]) -> str:
@@ -171,7 +165,7 @@ def load(folder: Path) -> Plan:
         raise UserError("not a plan of this version of kkb", file=path, found=error, remedy=f"kkb plan {folder.name}") from None
 
 
-def _unit(member: Member, view: str, fold: int) -> Unit:
+def _unit(member: Member, view: str, fold: int, temperature: float) -> Unit:
     model = next(m for m in member.export.of(member.model.name) if m.fold == fold)
     return Unit(
         member=member.name,
@@ -185,6 +179,7 @@ def _unit(member: Member, view: str, fold: int) -> Unit:
         seconds=round(member.price(model).ms_per_sample / 1e3, 7),  # a tenth of a microsecond is finer than any clock needs
         load_s=round(member.price(model).load_ms / 1e3, 4),
         decode_s=round(member.decode_s, 7),
+        temperature=temperature,
     )
 
 
@@ -203,25 +198,21 @@ def _answer(config: Config, root: Path, classes: tuple[str, ...]) -> Answer:
     return Answer(config.competition.file, config.data.id, form, columns, classes)
 
 
-def _curve(made: Plan, rows: int) -> tuple[dict[str, float | None], ...]:
-    """Seconds for `rows` samples after each unit, on one thread of the machine that was priced, with the predicted score."""
-    spent, paid, curve = 0.0, set[str](), []
-    low, high, last = (made.expected.get(key) for key in ("low", "high", "score"))
-    for unit, prefix in zip(made.units, made.prefixes, strict=True):
-        spent += unit.load_s + rows * unit.seconds
-        if unit.input.key not in paid:
-            paid.add(unit.input.key)
-            spent += rows * unit.decode_s
-        shift = None if prefix.score is None or last is None else prefix.score - last
-        bounds = [None if shift is None or bound is None else bound + shift for bound in (low, high)]
-        curve.append({"budget_s": round(spent, 3), "score": prefix.score, "low": bounds[0], "high": bounds[1]})
-    return tuple(curve)
-
-
 def summary(planned: Planned) -> dict[str, Any]:
     """What `kkb plan --json` prints."""
+    made = planned.plan
     units = [
         {"model": unit.member, "fold": unit.fold, "view": unit.view, "seconds": unit.seconds, "gain": gain}
-        for unit, gain in zip(planned.plan.units, planned.gains, strict=True)
+        for unit, gain in zip(made.units, planned.gains, strict=True)
     ]
-    return {"units": units, "predicted": list(planned.predicted), "rows": planned.rows, "dropped": list(planned.plan.notes)}
+    effort = None if made.effort is None else {"kind": made.effort.kind, "stops": list(made.effort.stops)}
+    return {
+        "units": units,
+        "predicted": [dataclasses.asdict(point) for point in planned.predicted],
+        "rows": planned.rows,
+        "seconds": planned.seconds,
+        "workers": planned.workers,
+        "effort": effort,
+        "explained": list(planned.told),
+        "notes": list(made.notes),
+    }

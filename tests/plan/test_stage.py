@@ -87,11 +87,11 @@ def test_the_plan_names_files_that_exist_and_prices_that_were_measured(case):
 def test_the_curve_only_rises_in_seconds_and_ends_at_the_promise(case):
     case.add(1, {"resnet": (1.5, 0), "effnet": (1.4, 1)})
     planned, _ = case.plan()
-    spent = [point["budget_s"] for point in planned.predicted]
+    spent = [point.budget_s for point in planned.predicted]
     assert spent == sorted(spent)
     assert spent[0] > 0
-    assert len(spent) == len(planned.plan.units) == len(planned.gains)
-    assert planned.predicted[-1]["score"] == planned.plan.expected["score"]
+    assert len(planned.plan.units) == len(planned.gains)
+    assert planned.predicted[-1].score == planned.plan.expected["score"]
     assert planned.plan.expected["low"] <= planned.plan.expected["score"] <= planned.plan.expected["high"]
 
 
