@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from builder.cli.screen import Screen, number
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder.plan.course import Point
     from builder.plan.stage import Planned
 
 WIDEST = 100
@@ -33,9 +33,9 @@ def show(screen: Screen, planned: Planned) -> None:
     if len(planned.predicted) > 1:
         from builder.plan import curve
 
-        points, fixed = _wall(planned)
         width = min(screen.console.width, WIDEST)
-        screen.say(curve.terminal(points, planned.seconds, made.metric, width=width, fixed_list=fixed))
+        drawn = curve.terminal(planned.predicted, planned.seconds, made.metric, width=width, fixed_list=planned.fixed_list)
+        screen.say(drawn)
 
 
 def draw(screen: Screen, planned: Planned, path: Path) -> None:
@@ -49,18 +49,8 @@ def draw(screen: Screen, planned: Planned, path: Path) -> None:
             found="members without out-of-fold predictions",
             remedy="say in kernel.toml which rows the models did not see (folds or holdout)",
         )
-    points, fixed = _wall(planned)
-    curve.save(path, points, planned.seconds, planned.plan.metric, fixed_list=fixed)
+    curve.save(path, planned.predicted, planned.seconds, planned.plan.metric, fixed_list=planned.fixed_list)
     screen.say(f"  drawn: {path}")
-
-
-def _wall(planned: Planned) -> tuple[list[Point], list[Point]]:
-    """Both curves in seconds of the wall clock: all workers work at the same time."""
-    import dataclasses
-
-    both = (planned.predicted, planned.fixed_list)
-    one, other = ([dataclasses.replace(p, budget_s=p.budget_s / planned.workers) for p in points] for points in both)
-    return one, other
 
 
 def _rows(planned: Planned) -> Iterator[tuple[object, ...]]:
@@ -70,6 +60,6 @@ def _rows(planned: Planned) -> Iterator[tuple[object, ...]]:
     for k, (unit, prefix, gain) in enumerate(zip(made.units, made.prefixes, planned.gains, strict=True), start=1):
         reading = 0.0 if unit.input.key in seen else unit.decode_s
         seen.add(unit.input.key)
-        spent += unit.load_s + planned.rows * (unit.seconds + reading) / planned.workers
+        spent += unit.load_s + math.ceil(planned.rows / planned.workers) * (unit.seconds + reading)
         won = "" if gain is None else f"{gain:+.5f}"
         yield k, unit.member, unit.fold, unit.view, f"{unit.seconds * 1e3:.3f}", won, number(prefix.score), f"{spent:.1f}"

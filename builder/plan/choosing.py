@@ -7,6 +7,7 @@ Produces: a course (units in order, weights, the rule of effort) and in words wh
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,9 @@ class Workload:
     note: str = ""
 
     @property
-    def budget_s(self) -> float:
-        """Seconds of all workers together."""
-        return self.seconds * self.workers
+    def share(self) -> int:
+        """Samples of one worker: all work at the same time, so what one worker takes is what the run takes."""
+        return math.ceil(self.rows / self.workers)
 
 
 def workload(config: Config, machine: Machine, visible: int, trained: int) -> Workload:
@@ -69,32 +70,36 @@ def choose(config: Config, joined: Joined, metric: Metric, work: Workload) -> tu
     when not even the cheapest unit fits on as many rows as kernel.toml says.
     """
     _refuse_incomparable(joined)
-    families = [dataclasses.replace(family, fixed=family.fixed * work.workers) for family in joined.families]
+    families = joined.families
     if work.note:
         work = _what_fits(families, work)
     evidence = Evidence(joined.oof, joined.y, joined.folds)
     equal = config.inference.blend == "mean"
-    try:
-        course = planner.course(families, evidence, metric, budget_s=work.budget_s, rows=work.rows, equal=equal)
-    except UserError as error:
-        raise _in_words_of_a_kernel(error, work) from None
-    return course, work
+    if _most(families, work, work.seconds) < work.rows:
+        raise _too_much(families, work)
+    return planner.course(families, evidence, metric, budget_s=work.seconds, rows=work.share, equal=equal), work
+
+
+def _most(families: Sequence[Family], work: Workload, seconds: float) -> int:
+    """Samples for which the cheapest unit has time enough in `seconds`."""
+    prices = Prices.of_families(families, 0)
+    alone = [prices.marginal([0] * len(families), f) for f in range(len(families))]
+    return max(math.floor((seconds - family.fixed) / each) for family, each in zip(families, alone, strict=True)) * work.workers
 
 
 def _what_fits(families: Sequence[Family], work: Workload) -> Workload:
     """`work` with as many of its rows as the cheapest unit can do in half of the time, but at least one."""
-    prices = Prices.of_families(families, 0)
-    alone = [[int(f == g) for g in range(len(families))] for f in range(len(families))]
-    rows = max(int((work.budget_s / 2 - family.fixed) / prices.of(own)) for family, own in zip(families, alone, strict=True))
-    return dataclasses.replace(work, rows=min(work.rows, max(1, rows)))
+    return dataclasses.replace(work, rows=min(work.rows, max(1, _most(families, work, work.seconds / 2))))
 
 
-def _in_words_of_a_kernel(error: UserError, work: Workload) -> UserError:
+def _too_much(families: Sequence[Family], work: Workload) -> UserError:
+    cheapest = min(families, key=lambda family: family.seconds)
+    fits = max(0, _most(families, work, work.seconds))
     return UserError(
-        error.what,
-        found=f"{work.seconds:g} s on {work.workers} workers for {work.rows} rows",
-        expected=error.expected,
-        remedy=f"use a faster model or a smaller input, or check competition.limit and test_rows; {error.remedy}",
+        "the time is too short for even the cheapest unit on all test rows",
+        found=f"{work.rows} rows, {work.seconds:g} s before the reserve, {work.workers} workers",
+        expected=f"at most {fits} rows, for one fold of {cheapest.name} at {cheapest.seconds * 1e3:.3g} ms per sample",
+        remedy="add a faster model or a smaller input, or mend competition.limit and competition.test_rows",
     )
 
 

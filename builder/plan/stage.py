@@ -39,7 +39,7 @@ class Planned:
     Attributes:
         gains: One number per unit: how much less logloss, None where nobody knows.
         rows, seconds, workers: What was planned for: samples, and seconds of so many workers.
-        predicted: Score against seconds (of all workers together, as prices are); the last point is the whole plan.
+        predicted: Score against seconds; the last point is the whole plan.
         fixed_list: The same of the list that people make by hand.
         told: A sentence on every model and view.
     """
@@ -98,7 +98,7 @@ def planned(made: Plan, path: Path) -> Planned:
 
 def _expected(course: Course, work: choosing.Workload, joined: list[Member]) -> dict[str, Any]:
     """What is foretold: the score in the time that there is, with its 90 % interval."""
-    affordable = [point for point in course.predicted if point.budget_s <= work.budget_s * (1 + 1e-9)]
+    affordable = [point for point in course.predicted if point.budget_s <= work.seconds * (1 + 1e-9)]
     best = affordable[-1] if affordable else Point(0.0, float("nan"), float("nan"), float("nan"))
     return {
         "score": _known(best.score),

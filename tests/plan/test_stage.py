@@ -221,3 +221,32 @@ def test_a_plan_that_was_spoilt_is_refused_with_the_command_that_mends_it(case, 
     with pytest.raises(UserError) as caught:
         stage.load(planned.path.parent)
     assert (caught.value.file, caught.value.remedy) == (str(planned.path), "kkb plan animals")
+
+
+def test_a_known_test_set_that_no_unit_can_finish_is_refused_with_what_would_fit(case):
+    case.add(1, {"resnet": (1.5, 0)}, ms={"resnet": 100.0})
+    config = case.config.model_copy(update={"competition": case.config.competition.model_copy(update={"test_rows": 10**9})})
+    with pytest.raises(UserError, match="too short for even the cheapest unit") as caught:
+        case.plan(config)
+    fits = int(caught.value.expected.split()[2])
+    fitting = config.competition.model_copy(update={"test_rows": fits})
+    assert case.plan(config.model_copy(update={"competition": fitting}))[0].rows == fits
+
+
+def test_a_test_set_of_unknown_size_is_assumed_and_the_plan_says_so(case):
+    case.add(1, {"resnet": (1.5, 0)})
+    planned, _ = case.plan()
+    assert planned.rows == len(case.ids)
+    assert any("competition.test_rows" in note for note in planned.plan.notes)
+
+
+def test_little_time_plans_for_what_is_cheap_and_much_time_for_what_is_good(case):
+    case.add(1, {"good": (2.0, 0), "cheap": (1.0, 1)}, ms={"good": 50.0, "cheap": 1.0})
+    limit, rows = case.config.competition.limit, 3_000_000
+    first = {}
+    for share in (1.0, 60.0):
+        wanted = case.config.competition.model_copy(update={"test_rows": rows, "limit": limit * share})
+        planned, _ = case.plan(case.config.model_copy(update={"competition": wanted}))
+        first[share] = planned.plan.units[0].member
+        assert planned.plan.effort is not None
+    assert first == {1.0: "v001:cheap", 60.0: "v001:good"}
