@@ -240,13 +240,13 @@ def test_a_test_set_of_unknown_size_is_assumed_and_the_plan_says_so(case):
     assert any("competition.test_rows" in note for note in planned.plan.notes)
 
 
-def test_little_time_plans_for_what_is_cheap_and_much_time_for_what_is_good(case):
+def test_more_time_promises_more_and_the_cheap_comes_first(case):
     case.add(1, {"good": (2.0, 0), "cheap": (1.0, 1)}, ms={"good": 50.0, "cheap": 1.0})
-    limit, rows = case.config.competition.limit, 3_000_000
-    first = {}
+    limit, promised = case.config.competition.limit, []
     for share in (1.0, 60.0):
-        wanted = case.config.competition.model_copy(update={"test_rows": rows, "limit": limit * share})
+        wanted = case.config.competition.model_copy(update={"test_rows": 3_000_000, "limit": limit * share})
         planned, _ = case.plan(case.config.model_copy(update={"competition": wanted}))
-        first[share] = planned.plan.units[0].member
+        assert planned.plan.units[0].member == "v001:cheap"
         assert planned.plan.effort is not None
-    assert first == {1.0: "v001:cheap", 60.0: "v001:good"}
+        promised.append(planned.plan.expected["score"])
+    assert promised[0] < promised[1]
