@@ -129,6 +129,7 @@ def cross_fitted(oof: Floats, y: Codes, folds: Codes, *, equal: bool) -> Floats:
         out[inside] = tempered(pooled(oof[:, inside], weights), heat)
     return out
 
+
 def sample(y: Codes, limit: int) -> Codes:
     """At most `limit` rows, classes in proportion, spread evenly; ascending."""
     if len(y) <= limit:

@@ -1,6 +1,6 @@
 """Blends that a person may ask for: mean, weighted, rank, geometric, vote, stack; as data that travels in a plan.
 
-Pure numpy. Predictions are float (families, rows, classes), a family's folds sharing one slice; an answer is float64 (rows, classes)
+Pure numpy. Predictions are float (families, rows, classes), a family's folds sharing one slice; answers float64 (rows, classes)
 whose rows sum to 1. Every blend is weights, a temperature and what its kind needs besides. The formulas are the notebook's:
 
     weighted   sum w p                                              (`mean`: every family the same)
@@ -96,7 +96,7 @@ def prefix_tables(
     """The blend of every prefix of `units`, an ordered list of (family, fold), as one record per prefix.
 
     A family's weight is shared equally by its folds that are there. Scores are cross-fitted by `folds` int (rows,) in `metric`;
-    without them they are None. Raises UserError for unknown kinds.
+    without them they are None. What a rank counts among is the same for all: `references(oof)`. Unknown kinds: UserError.
     """
     _refuse_unknown(kind)
     named = [family for family, _ in units]
@@ -114,7 +114,7 @@ def prefix_tables(
             known[key] = _fit(terms, y, subset, len(families))
         own = known[key].weights
         shared = tuple(own[family] / families.count(family) for family in families)
-        tables.append(replace(known[key], weights=shared, units=len(families), score=scores.get(subset)))
+        tables.append(replace(known[key], weights=shared, references=(), units=len(families), score=scores.get(subset)))
     return tables
 
 
@@ -132,7 +132,7 @@ class _Terms:
     def __init__(self, kind: str, p: Floats, known: References) -> None:
         self.kind, self.known = kind, known
         self.p = np.asarray(p, dtype=np.float64)
-        self.x = self.p
+        self.x: Floats = self.p
         if kind in LEAST:
             self.x = np.log(np.maximum(self.p, LEAST[kind]))
         elif kind == "rank":
@@ -178,7 +178,7 @@ def _fit(terms: _Terms, y: Codes, subset: frozenset[int], units: int) -> Blend:
     weights = np.zeros(len(terms.p))
     few = sample(y, FITTED)
     if terms.kind == "stack":
-        weights[used], shift = stacked(terms.x[np.ix_(used, few)], y[few])
+        weights[used], shift = stacked(terms.rows(few).x[used], y[few])
         return Blend("stack", tuple(weights.tolist()), 1.0, tuple(shift.tolist()), units=units)
     weights[used] = convex_weights(terms.p[used], y) if terms.kind == "weighted" else 1 / len(used)
     plain = Blend(terms.kind, tuple(weights.tolist()), 1.0, references=terms.known, units=units)
@@ -190,7 +190,7 @@ def _honest(kind: str, oof: Floats, y: Codes, folds: Codes, subsets: Sequence[fr
     _refuse_unknown(kind)
     if len(np.unique(folds)) < 2:
         folds = np.arange(len(y)) % 2
-    out = {subset: np.empty(oof.shape[1:]) for subset in subsets}
+    out: dict[frozenset[int], Floats] = {subset: np.empty(oof.shape[1:]) for subset in subsets}
     for fold in np.unique(folds):
         inside = folds == fold
         outside = ~inside if len(y) > 1 else inside  # a single row has no others

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from builder import competition, machines, metrics
 from builder.errors import UserError
 from builder.export import record as exported
 from builder.plan import choosing
+from builder.plan.blending import Blending, blending, known
 from builder.plan.course import Course, Point
 from builder.plan.members import BATCH, Member, join, members, versions_of
-from builder.runtime.contract import SCHEMA, Answer, Plan, Prefix, Probe, Source, Unit
+from builder.runtime.contract import SCHEMA, Answer, Plan, Probe, Source, Unit
 from builder.workspace import canonical_json, digest_of, read_json, short, write_json
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     metric = metrics.get(config.competition.metric)
     visible = len(competition.read_table(root / config.data.test))
     course, work = choosing.choose(config, together, metric, choosing.workload(config, machine, visible, len(together.ids)))
+    blended = blending(config.inference.blend, course, together, metric)
     units = tuple(_unit(*together.origin[step.family], step.fold, course.temperatures[step.family]) for step in course.steps)
     made = Plan(
         kernel=name,
@@ -72,12 +72,14 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
         source=Source(config.competition.slug, config.data.test, config.data.sample_submission, config.data.test_image),
         answer=_answer(config, root, joined[0].version.classes),
         units=units,
-        prefixes=tuple(Prefix(step.weights, step.temperature, _known(step.score)) for step in course.steps),
+        prefixes=blended.prefixes,
         prior=joined[0].version.prior,
         notes=(*course.notes, *([work.note] if work.note else [])),
-        expected=_expected(course, work, joined) | {"inputs": inputs(config, joined)},
+        expected=_expected(course, work, joined, blended) | {"inputs": inputs(config, joined)},
         probes=tuple(_probes(joined, units)),
-        effort=course.effort if course.predicted else None,
+        effort=blended.effort,
+        blend=blended.kind,
+        references=blended.references,
     )
     made.check()
     path = folder / FILE
@@ -92,28 +94,26 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
 
 def planned(made: Plan, path: Path) -> Planned:
     """`made`, read from `path`, with what it tells about itself."""
-    known = made.expected
-    return Planned(made, path, (None,) * len(made.units), known["rows"], known["seconds"], known["workers"])
+    work = made.expected
+    return Planned(made, path, (None,) * len(made.units), work["rows"], work["seconds"], work["workers"])
 
 
-def _expected(course: Course, work: choosing.Workload, joined: list[Member]) -> dict[str, Any]:
+def _expected(course: Course, work: choosing.Workload, joined: list[Member], blended: Blending) -> dict[str, Any]:
     """What is foretold: the score in the time that there is, with its 90 % interval."""
     affordable = [point for point in course.predicted if point.budget_s <= work.seconds * (1 + 1e-9)]
     best = affordable[-1] if affordable else Point(0.0, float("nan"), float("nan"), float("nan"))
+    # Another blend than the planner's moves the whole forecast by what it is better or worse at the end of the plan.
+    own, other = course.steps[-1].score, blended.prefixes[-1].score
+    shift = 0.0 if own is None or other is None or blended.kind == "weighted" else other - own
     return {
-        "score": _known(best.score),
-        "low": _known(best.low),
-        "high": _known(best.high),
+        "score": known(best.score + shift),
+        "low": known(best.low + shift),
+        "high": known(best.high + shift),
         "rows": work.rows,
         "seconds": work.seconds,
         "workers": work.workers,
         "prices_from": prices_from(joined),
     }
-
-
-def _known(score: float | None) -> float | None:
-    """`score`, or None for one that is not a number."""
-    return score if score is not None and np.isfinite(score) else None
 
 
 def inputs(config: Config, joined: list[Member]) -> str:

@@ -235,6 +235,7 @@ class Plan:
         values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
         values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
         values["effort"] = _record(Effort, raw["effort"]) if raw.get("effort") else None
+        values["references"] = {name: tuple(tuple(one) for one in classes) for name, classes in raw.get("references", {}).items()}
         values["probes"] = tuple(_record(Probe, probe) for probe in raw.get("probes", ()))
         plan: Plan = _record(cls, values)
         plan.check()
@@ -253,8 +254,18 @@ class Plan:
                 known = ", ".join(BACKENDS)
                 raise ContractError(f"plan: unit {number} has backend {unit.backend!r}; known are {known}; run `kkb plan` again")
         self._check_commit_run()
+        self._check_references()
         if len(self.prior) != len(self.answer.classes):
             raise ContractError(f"plan: {len(self.answer.classes)} classes but a prior of {len(self.prior)}")
+
+    def _check_references(self) -> None:
+        wanted = {f"{unit.member} {unit.view}" for unit in self.units} if self.blend == "rank" else set()
+        odd = sorted(wanted - set(self.references))
+        if odd:
+            raise ContractError(f"plan: nothing to rank the probabilities of {odd[0]} among; run `kkb plan` again")
+        for name in wanted:
+            if len(self.references[name]) != len(self.answer.classes) or not all(self.references[name]):
+                raise ContractError(f"plan: ranks of {name} for {len(self.references[name])} classes")
 
     def _check_commit_run(self) -> None:
         odd = sorted({probe.member for probe in self.probes} - {unit.member for unit in self.units})

@@ -250,3 +250,14 @@ def test_more_time_promises_more_and_the_cheap_comes_first(case):
         assert planned.plan.effort is not None
         promised.append(planned.plan.expected["score"])
     assert promised[0] < promised[1]
+
+
+@pytest.mark.parametrize("blend", ["mean", "weighted", "geometric", "rank", "vote", "stack"])
+def test_every_blend_travels_as_data_and_promises_a_score(case, blend):
+    case.add(1, {"resnet": (1.5, 0), "effnet": (1.2, 1)})
+    inference = case.config.inference.model_copy(update={"blend": blend})
+    plan = case.plan(case.config.model_copy(update={"inference": inference}))[0].plan
+    assert plan.blend == ("weighted" if blend == "mean" else blend)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert plan.expected["low"] <= plan.expected["score"] <= plan.expected["high"]
+    assert set(plan.references) == ({f"{u.member} {u.view}" for u in plan.units} if blend == "rank" else set())
