@@ -31,7 +31,7 @@ NAME_RULE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
-View = Literal["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose"]
+View = Annotated[str, AfterValidator(config_faults.view)]
 Task = Literal["image-classification"]
 LIBRARIES = ("timm", "hf")
 
@@ -237,7 +237,7 @@ class Inference(Section):
     members: tuple[str, ...] = ()
     views: tuple[View, ...] = ("identity",)
     backend: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    blend: Literal["auto", "mean"] = "auto"
+    blend: Literal["auto", "mean", "weighted", "geometric", "rank", "vote", "stack"] = "auto"
     reserve: Fraction = 0.05
 
     @field_validator("members")

@@ -8,7 +8,7 @@ Never: reads files, knows paths of either side, or imports anything outside the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -243,68 +243,9 @@ class Plan:
 
     def check(self) -> None:
         """Raise ContractError when the plan contradicts itself."""
-        if not self.units:
-            raise ContractError("plan: it has no units; run `kkb plan` again")
-        if len(self.prefixes) != len(self.units):
-            raise ContractError(f"plan: {len(self.units)} units but {len(self.prefixes)} prefixes")
-        _check_prefixes(self.prefixes, self.blend, len(self.answer.classes))
-        _check_effort(self.effort, len(self.units))
-        for number, unit in enumerate(self.units, start=1):
-            if unit.backend not in BACKENDS:
-                known = ", ".join(BACKENDS)
-                raise ContractError(f"plan: unit {number} has backend {unit.backend!r}; known are {known}; run `kkb plan` again")
-        self._check_commit_run()
-        self._check_references()
-        if len(self.prior) != len(self.answer.classes):
-            raise ContractError(f"plan: {len(self.answer.classes)} classes but a prior of {len(self.prior)}")
+        from .contradictions import refuse  # it knows this module
 
-    def _check_references(self) -> None:
-        wanted = {f"{unit.member} {unit.view}" for unit in self.units} if self.blend == "rank" else set()
-        odd = sorted(wanted - set(self.references))
-        if odd:
-            raise ContractError(f"plan: nothing to rank the probabilities of {odd[0]} among; run `kkb plan` again")
-        for name in wanted:
-            if len(self.references[name]) != len(self.answer.classes) or not all(self.references[name]):
-                raise ContractError(f"plan: ranks of {name} for {len(self.references[name])} classes")
-
-    def _check_commit_run(self) -> None:
-        odd = sorted({probe.member for probe in self.probes} - {unit.member for unit in self.units})
-        if odd:
-            raise ContractError(f"plan: probes of {', '.join(odd)}, which has no unit; run `kkb plan` again")
-        for probe in self.probes:
-            if not probe.max_abs_diff >= 0:
-                raise ContractError(f"plan: the probe of {probe.member} allows a difference of {probe.max_abs_diff!r}")
-        if not 0 <= self.max_fallback <= 1:
-            raise ContractError(f"plan: max_fallback is {self.max_fallback!r}, expected a share between 0 and 1")
-
-
-def _check_prefixes(prefixes: Iterable[Prefix], blend: str, classes: int) -> None:
-    if blend not in BLENDS:
-        raise ContractError(f"plan: blend is {blend!r}; known are {', '.join(BLENDS)}; run `kkb plan` again")
-    for count, prefix in enumerate(prefixes, start=1):
-        if len(prefix.weights) != count:
-            raise ContractError(f"plan: prefix {count} has {len(prefix.weights)} weights")
-        if blend == "stack":
-            if len(prefix.shift) != classes:
-                raise ContractError(f"plan: prefix {count} has a shift for {len(prefix.shift)} of {classes} classes")
-        elif abs(sum(prefix.weights) - 1.0) > 1e-6 or min(prefix.weights) < 0:
-            raise ContractError(f"plan: the weights of prefix {count} are not a convex combination")
-        if not prefix.temperature > 0:
-            raise ContractError(f"plan: prefix {count} has temperature {prefix.temperature!r}")
-
-
-def _check_effort(effort: Effort | None, units: int) -> None:
-    if effort is None:
-        return
-    stops, climbs = effort.stops, len(effort.stops) - 1
-    if effort.kind not in EFFORTS:
-        raise ContractError(f"plan: effort is {effort.kind!r}; known are {', '.join(EFFORTS)}; run `kkb plan` again")
-    if not stops or list(stops) != sorted(set(stops)) or stops[0] < 1 or stops[-1] > units:
-        raise ContractError(f"plan: effort stops at {list(stops)} of {units} units")
-    if not 1 <= effort.common <= len(stops):
-        raise ContractError(f"plan: {effort.common} of {len(stops)} stops are common")
-    if len(effort.doubts) != len(effort.shape) or (effort.kind == "queue" and (len(effort.worth) != climbs or not effort.shape)):
-        raise ContractError(f"plan: a queue of {climbs} climbs with {len(effort.worth)} gains and {len(effort.shape)} shapes")
+        refuse(self)
 
 
 @dataclass(frozen=True)
