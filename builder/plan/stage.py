@@ -156,12 +156,12 @@ def _probes(joined: list[Member], units: tuple[Unit, ...]) -> Iterator[Probe]:
 
 def load(folder: Path) -> Plan:
     """The plan in `folder`. Raises UserError when it is missing or not a plan of this version of kkb."""
-    from builder.runtime.contract import ContractError
+    from builder.runtime.reading import ContractError
 
     path = folder / FILE
     try:
         return Plan.from_json(read_json(path, remedy=f"kkb plan {folder.name}"))
-    except (ContractError, KeyError, TypeError, AttributeError) as error:
+    except ContractError as error:
         raise UserError("not a plan of this version of kkb", file=path, found=error, remedy=f"kkb plan {folder.name}") from None
 
 

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .reading import ContractError, record
+
 SCHEMA = 1
 BACKENDS = ("onnxruntime", "openvino", "torchscript")  # what can run a unit
 BLENDS = ("weighted", "geometric", "rank", "vote", "stack")  # how the units of a prefix become one answer
 EFFORTS = ("static", "tiers", "queue")
-
-
-class ContractError(ValueError):
-    """Raised when a plan or a dataset list is not what this runtime understands."""
 
 
 @dataclass(frozen=True)
@@ -225,19 +223,10 @@ class Plan:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Plan:
         """The plan in `raw`. Raises ContractError for another schema, unknown keys or an impossible plan."""
-        if raw.get("schema") != SCHEMA:
-            raise ContractError(
-                f"plan: found schema {raw.get('schema')!r}, this runtime reads schema {SCHEMA}; run `kkb plan` again"
-            )
-        values = dict(raw)
-        values["source"] = _record(Source, raw["source"])
-        values["answer"] = _record(Answer, raw["answer"])
-        values["units"] = tuple(_record(Unit, dict(unit, input=_record(Input, unit["input"]))) for unit in raw["units"])
-        values["prefixes"] = tuple(_record(Prefix, prefix) for prefix in raw["prefixes"])
-        values["effort"] = _record(Effort, raw["effort"]) if raw.get("effort") else None
-        values["references"] = {name: tuple(tuple(one) for one in classes) for name, classes in raw.get("references", {}).items()}
-        values["probes"] = tuple(_record(Probe, probe) for probe in raw.get("probes", ()))
-        plan: Plan = _record(cls, values)
+        found = raw.get("schema") if isinstance(raw, Mapping) else None
+        if found != SCHEMA:
+            raise ContractError(f"plan: found schema {found!r}, this runtime reads schema {SCHEMA}; run `kkb plan` again")
+        plan: Plan = record(cls, raw)
         plan.check()
         return plan
 
@@ -266,18 +255,7 @@ class Carried:
 
 def datasets_from_json(raw: Any) -> dict[str, Carried]:
     """Key -> dataset, from the notebook's dataset list."""
-    return {item["key"]: _record(Carried, item) for item in raw}
-
-
-def _record(cls: Any, raw: Mapping[str, Any]) -> Any:
-    """A frozen record from JSON values: refuses unknown and missing keys, turns lists into tuples."""
-    fields = {item.name: item for item in dataclasses.fields(cls)}
-    unknown = sorted(set(raw) - set(fields))
-    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
-    missing = sorted(required - set(raw))
-    if unknown or missing:
-        raise ContractError(f"{cls.__name__.lower()}: unknown keys {unknown or 'none'}, missing keys {missing or 'none'}")
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+    return {one.key: one for one in (record(Carried, item, f"datasets[{index}]") for index, item in enumerate(raw))}
 
 
 def _plain(value: Any) -> Any:

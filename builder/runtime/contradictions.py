@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .contract import BACKENDS, BLENDS, EFFORTS, ContractError
+from .contract import BACKENDS, BLENDS, EFFORTS
+from .reading import ContractError
 
 if TYPE_CHECKING:
     from .contract import Effort, Plan, Prefix

@@ -15,7 +15,8 @@ from builder.remote import account, competitions, datasets, environment, runs, s
 from builder.remote.answers import RefusedError, UnavailableError
 from builder.remote.kernel_folder import METADATA
 from builder.remote.preflight.record import LocalBundle, Online, Subject
-from builder.runtime.contract import ContractError, Plan
+from builder.runtime.contract import Plan
+from builder.runtime.reading import ContractError
 
 if TYPE_CHECKING:
     from builder.remote.client import Client
@@ -80,7 +81,7 @@ def _plan(path: Path) -> tuple[Plan | None, str]:
         return None, "plan.json is missing or no JSON"
     try:
         return Plan.from_json(raw), ""
-    except (ContractError, KeyError, TypeError) as error:
+    except ContractError as error:
         return None, str(error)
 
 
