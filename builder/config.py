@@ -320,7 +320,7 @@ def load(folder: Path) -> Config:
         raw = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError("missing file", file=path, remedy=f"kkb new {folder.name} --competition SLUG") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError("not valid TOML", file=path, found=error, remedy="mend the line that is named") from None
     try:
         config = Config.model_validate(raw)

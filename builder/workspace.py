@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -151,11 +152,19 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *, remedy: str) -> Any:
     """The JSON value in `path`. Raises UserError that names `remedy` when it is missing or is not JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"), parse_constant=_finite, parse_float=_finite)
     except FileNotFoundError:
         raise UserError("missing file", file=path, expected="a JSON record", remedy=remedy) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError("not a readable JSON file", file=path, found=error, remedy=remedy) from None
+
+
+def _finite(text: str) -> float:
+    """A number of a record; `NaN` and what is too large for one are no JSON, and could not be written again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"found the number {text[:20]}, expected a finite one")
+    return number
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import UserError
+from builder.runtime.reading import value
 from builder.workspace import digest_of, read_json, sha256_file
 
 METADATA = "dataset-metadata.json"
@@ -108,9 +109,9 @@ def _bundle(folder: Path, owner: str, slug: str, title: Any, public: bool, **mor
     """What metadata and manifest say, when the folder agrees."""
     manifest = read_json(folder / MANIFEST, remedy=REMEDY)
     try:
-        files = {entry["name"]: int(entry["bytes"]) for entry in manifest["files"]}
-        sha256 = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
-        digest = manifest["digest"]
+        files = {value(str, entry["name"], "name"): value(int, entry["bytes"], "bytes") for entry in manifest["files"]}
+        sha256 = {entry["name"]: value(str, entry["sha256"], "sha256") for entry in manifest["files"]}
+        digest = value(str, manifest["digest"], "digest")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError("not a dataset folder of ours", file=folder, found=repr(error), remedy=REMEDY) from None
     _check_names(folder, slug, title, files)
