@@ -1,10 +1,13 @@
 """Whatever the file, uint8 (height, width, 3); whatever fails, the file and the cause."""
 
+import kkb_runtime
 import numpy as np
 import pytest
 from kkb_runtime import inputs
 from kkb_runtime.contract import Input
 from PIL import Image
+
+from .tree import SIDE, Tree
 
 LIBRARIES = ["pil", pytest.param("cv2", marks=pytest.mark.filterwarnings("ignore"))]
 SAME = Input(height=6, width=9)
@@ -159,3 +162,44 @@ def test_image_path():
     assert inputs.image_path("a/{patient}/{id}.jpg", {"patient": "007", "id": "x"}) == "a/007/x.jpg"
     with pytest.raises(inputs.TableError, match="needs column 'name'; found id"):
         inputs.image_path("{name}.jpg", {"id": "x"})
+
+
+# Python imports a module of this name when it starts: workers write down which images they open.
+SITE = """
+import builtins, os
+from PIL import Image
+
+real = Image.open
+
+def told(path, *rest, **named):
+    with builtins.open(os.environ["OPENED"], "a") as stream:
+        stream.write(f"{os.path.basename(path)}\\n")
+    return real(path, *rest, **named)
+
+Image.open = told
+"""
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """Names of the images that workers opened, in order."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    log = tmp_path / "opened.txt"
+    log.touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("OPENED", str(log))
+    return lambda: log.read_text().split()
+
+
+@pytest.mark.parametrize("sizes", [1, 2])
+def test_every_image_is_decoded_once_per_size_however_many_units_want_it(kaggle, opened, sizes):
+    """Two workers, two models, three units, ten chunks; with two sizes the last unit's pixels are others."""
+    tree = Tree(kaggle, samples=40)
+    if sizes == 2:
+        tree.plan["units"][2]["input"] = dict(tree.plan["units"][2]["input"], interpolation="nearest")
+        assert tree.plan["units"][2]["input"]["height"] == SIDE  # the model takes no other; another key is another decoding
+    record = kkb_runtime.run(tree.plan, tree.datasets, settings={"workers": 2}).run
+    assert record["samples_per_prefix"] == {"3": 40}
+    assert sorted(opened()) == sorted(f"{name}.png" for name in tree.ids for _ in range(sizes))
+    assert [tree.nearest_prefix(row, cells) for row, cells in enumerate(tree.answers().values())] == [3] * 40
