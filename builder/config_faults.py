@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from builder.errors import ConfigError, nearest
+from builder.runtime import views
+
+
+def view(name: str) -> str:
+    """A view's name. Raises ValueError for one that there is not, naming those that there are."""
+    try:
+        views.get(name)
+    except ValueError as error:
+        expected = re.sub(r"^(known|possible) are ", "", str(error).partition("; ")[2])
+        whole = next((whole for whole in (f"identity{name}", f"identity@{name}") if _is_view(whole)), nearest(name, views.TURNS))
+        raise ValueError(f"found {name!r}, expected {expected}" + (f"; did you mean '{whole}'?" if whole else "")) from None
+    return name
+
+
+def _is_view(name: str) -> bool:
+    try:
+        return bool(views.get(name))
+    except ValueError:
+        return False
 
 
 def explained(path: Path, error: ValidationError, model: type[BaseModel]) -> ConfigError:

@@ -167,6 +167,7 @@ def keep_prices(kernel: Kernel, folder: Path, *, real: bool) -> None:
     from builder.export import record
     from builder.export.record import Prices, UnitPrice
     from builder.plan.members import STANDIN
+    from builder.train import record as trained
 
     path = folder / "run.json"
     if not path.is_file():  # a run that failed early, or a notebook that is not ours
@@ -176,8 +177,10 @@ def keep_prices(kernel: Kernel, folder: Path, *, real: bool) -> None:
     kernel.notes += [str(note) for note in run.get("notes", ())]
     measured: dict[str, dict[str, UnitPrice]] = {}
     for price in run.get("prices", ()):
-        version = str(price["member"]).partition(":")[0]
-        measured.setdefault(version, {})[price["file"]] = UnitPrice(
+        version, _, model = str(price["member"]).partition(":")
+        base = trained.load(kernel.workspace.weights(kernel.name) / version).model(model).input
+        key = record.priced_as(price["file"], record.size_of(price["view"], base))
+        measured.setdefault(version, {})[key] = UnitPrice(
             backend=price["backend"],
             batch=price["batch"],
             ms_per_sample=price["seconds_per_sample"] * 1e3,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
 from builder.progress import Report, silent
+from builder.runtime import views
 from builder.runtime.contract import Input
 from builder.workspace import canonical_json, digest_of, replacing, sha256_file, short, write_text
 
@@ -78,3 +79,12 @@ def decoded(paths: Sequence[Path], shape: Input, *, root: Path, cache: Path, rep
             array.flush()
             del array
     return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def seen(
+    paths: Sequence[Path], shape: Input, names: Sequence[str], *, root: Path, cache: Path, report: Report = silent
+) -> dict[str, NDArray[np.uint8]]:
+    """View -> all images, decoded as that view of a model with the input `shape` asks for; equal inputs share one array."""
+    wanted = {name: views.input_of(name, shape) for name in names}
+    arrays = {one.key: decoded(paths, one, root=root, cache=cache, report=report) for one in dict.fromkeys(wanted.values())}
+    return {name: arrays[one.key] for name, one in wanted.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from builder.runtime import views
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from builder.runtime.contract import Input
 
 PREDICT_BATCH = 256
 
@@ -161,6 +163,44 @@ def load_weights(module: torch.nn.Module, checkpoint: Path) -> tuple[str, ...]:
     return checkpoints.load(module.backbone, checkpoint)  # type: ignore[arg-type]
 
 
+def check_views(
+    module: torch.nn.Module, shape: Input, names: Sequence[str], classes: int, source: str, folder: Path | None = None
+) -> None:
+    """Raise UserError, naming the view, unless `module` answers images of every size that views of the input `shape` show it."""
+    tried = {(shape.height, shape.width)}
+    for name in names:
+        height, width = size = views.shape_of(name, shape)
+        if size in tried:
+            continue
+        tried.add(size)
+        try:
+            check(module, height, width, classes, source, folder)
+        except UserError as error:
+            other = ", or set arguments = { dynamic_img_size = true } in this [[model]]" if _can_be_sized(source) else ""
+            raise UserError(
+                f"{source} cannot take the images of view '{name}'",
+                file=error.file,
+                found=f"it fails at {height}x{width} pixels: {error.found}",
+                expected=f"a network for any size; this one may be built for {shape.height}x{shape.width}",
+                remedy=f"leave '{name}' out of [inference] views{other}",
+            ) from error
+
+
+def _can_be_sized(source: str) -> bool:
+    """Whether an architecture of timm's, one built for one size, knows how to stretch its position embeddings."""
+    import inspect
+
+    import timm
+    import torch
+
+    name = source.removeprefix("timm/")
+    if name == source or not timm.is_model(name):
+        return False
+    parts = vars(sys.modules[timm.model_entrypoint(name).__module__]).values()
+    networks = [part for part in parts if inspect.isclass(part) and issubclass(part, torch.nn.Module)]
+    return any("dynamic_img_size" in inspect.signature(network).parameters for network in networks)
+
+
 def check(module: torch.nn.Module, height: int, width: int, classes: int, source: str, folder: Path | None = None) -> None:
     """Ask `module` two images of noise. Raises UserError unless it answers each with `classes` finite logits.
 
@@ -202,7 +242,10 @@ def check(module: torch.nn.Module, height: int, width: int, classes: int, source
 def probabilities(
     module: torch.nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], view: str = "identity"
 ) -> NDArray[np.float32]:
-    """float32 (len(rows), classes): softmax of the module's logits for `images[rows]`, uint8 (n, h, w, 3), seen under `view`."""
+    """float32 (len(rows), classes): softmax of the module's logits for `images[rows]`, uint8 (n, h, w, 3), seen under `view`.
+
+    `images` are decoded as that view asks for (`images.seen`).
+    """
     import torch
 
     module.eval()

@@ -82,7 +82,7 @@ def _prices(exports: Iterable[Export]) -> list[tuple[object, ...]]:
             first.setdefault(f"{export.version}:{model.name}", model)
     return [
         (
-            name,
+            f"{name} at {price.size}" if price.size else name,
             price.backend,
             price.device,
             f"{price.load_ms:.0f} ms",

@@ -23,22 +23,29 @@ def plan_units(
 ) -> None:
     """Plan the units that `folder` describes, write `out`, and show the plan: what `kkb plan --units` does."""
     from builder import metrics
-    from builder.errors import UserError
+    from builder.errors import UserError, did_you_mean
     from builder.plan import planner, units
+    from builder.plan.asked import reblended
+    from builder.plan.blends import KINDS
     from builder.plan.units import UnitsPlan
 
     screen = Screen(as_json=as_json)
     known, seconds = metrics.get(metric), _seconds(budget)
     if rows < 1:
         raise UserError("there are no rows to plan for", found=f"--rows {rows}", expected="1 or more", remedy="say how many")
-    if blend not in {"auto", "mean"}:
-        raise UserError(f"no blend '{blend}' for a plan", expected="auto or mean", remedy="use one of them")
+    if blend not in {"auto", *KINDS}:
+        raise UserError(f"unknown blend '{blend}'", expected=", ".join(("auto", *KINDS)), remedy=did_you_mean(blend, KINDS))
+    _refuse_places(out, draw)
     offer = units.read(folder)
     _refuse_unscored(known, offer.evidence.y, offer.evidence.oof.shape[2], folder / "y.npy")
     with screen.working() as report:
         report(0, None, "planning")
         course = planner.course(offer.families, offer.evidence, known, budget_s=seconds, rows=rows, equal=blend == "mean")
-    made = UnitsPlan(metric, rows, seconds, len(offer.families[0].folds), course)
+    if blend in {"auto", "mean", "weighted"}:
+        made = UnitsPlan(metric, rows, seconds, len(offer.families[0].folds), course)
+    else:
+        course, references = reblended(course, offer.evidence, blend, known)
+        made = UnitsPlan(metric, rows, seconds, len(offer.families[0].folds), course, blend, references)
     units.save(out, made)
     _show(screen, made, out)
     if draw:
@@ -72,7 +79,7 @@ def simulate(
     known = metrics.get(metric or made.metric)
     table = _predictions(predictions, made)
     truth = None if y is None else _truth(y, table.shape[2], table.shape[3])
-    played = playing.play(made.course, table, seconds)
+    played = playing.play(made.course, table, seconds, made.blend, made.references)
     answered = np.asarray(np.isfinite(played.answers).all(axis=1))
     score = None
     if truth is not None:
@@ -110,6 +117,18 @@ def _seconds(text: str) -> float:
     if not 0 < found < float("inf"):
         raise UserError("not a budget", found=repr(text), expected="seconds such as 600, or 9h, 90min, 45s", remedy="write that")
     return found
+
+
+def _refuse_places(out: Path, draw: Path | None) -> None:
+    """Raise UserError, before any work is done, for places where nothing can be written."""
+    from builder.errors import UserError
+    from builder.plan import curve
+
+    for path in filter(None, (out, draw)):
+        if path.is_dir():
+            raise UserError("a folder, not a file", file=path, remedy="name a file, such as plan.json")
+    if draw:
+        curve.refuse_format(draw)
 
 
 def _refuse_unscored(metric: Metric, y: Any, classes: int, file: Path | None) -> None:

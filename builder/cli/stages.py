@@ -1,4 +1,4 @@
-"""The stages at home: train, plan, render, rehearse."""
+"""The stages at home: train, plan, render."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def plan(
     budget: Annotated[str, typer.Option(help="With --units: seconds, or 9h, 90min, 45s.")] = "",
     rows: Annotated[int, typer.Option(help="With --units: samples to predict.")] = 0,
     out: Annotated[Path, typer.Option(help="With --units: where the plan goes.")] = Path("plan.json"),
-    blend: Annotated[str, typer.Option(help="With --units: auto or mean.")] = "auto",
+    blend: Annotated[str, typer.Option(help="With --units: auto, mean, weighted, rank, geometric, vote or stack.")] = "auto",
     draw: Annotated[Path | None, typer.Option(help="A picture of score against minutes, .svg or .png.")] = None,
     json: Json = False,
 ) -> None:
@@ -128,50 +128,6 @@ def render(
     fresh = kernel.fresh.get("render", False)
     told(screen, fresh, "render", f"{kernel.workspace.show(kernel.folder)}/notebook.ipynb, digest {rendered.digest[:12]}")
     screen.result({"digest": rendered.digest, "fresh": fresh, "notebook": str(kernel.folder / "notebook.ipynb")})
-
-
-@app.command()
-def rehearse(
-    name: Name,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Size of the hidden set; default 400, at most the training rows.")
-    ] = None,
-    limit: Annotated[str, typer.Option(help="Wall clock, such as 20min; default: the competition's.")] = "",
-    json: Json = False,
-) -> None:
-    """Run the rendered notebook as Kaggle would, on a hidden set made from training rows, and score it.
-
-    Each row is answered only by models that did not see it.
-
-    Example: kkb rehearse digits --rows 200 --limit 20min
-    """
-    from builder import pipeline
-    from builder.errors import RunError
-
-    screen = Screen(as_json=json)
-    with context.working(screen, name) as kernel:
-        found = pipeline.rehearse(kernel, rows=rows, limit_s=_seconds(limit))
-    for what in found.not_enforced:
-        screen.say(f"NOT enforced here: {what}")
-    screen.say(f"enforced: {', '.join(found.enforced)}")
-    screen.say(
-        f"rehearse: {found.label}, score {number(found.score)} on {found.rows} rows, {found.seconds:.1f} s, "
-        f"{found.peak_mb:.0f} MB memory, {found.disk_mb:.1f} MB output"
-    )
-    if found.forecast:
-        cast = found.forecast
-        screen.say(f"forecast: {cast['rows']:.0f} rows in {cast['low_s']:.0f} to {cast['high_s']:.0f} s on this machine")
-    screen.result(found.record())
-    if found.label != "Scored":
-        first = next(finding for finding in found.findings if finding.severity == "must-fix")
-        text = _with_log(found.folder, first.message)
-        screen.refuse(RunError(f"the rehearsal ended in '{found.label}'", found=text, remedy=first.remedy))
-
-
-def _with_log(folder: str, message: str) -> str:
-    from builder.rehearse.stage import log_tail
-
-    return message + "\n    " + log_tail(Path(folder), 20).replace("\n", "\n    ")
 
 
 def _seconds(text: str) -> float | None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.export.pictures import Rows, batches
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,9 +24,9 @@ SHARE = 0.25  # of the output's relative error: less is rounding on the way, mor
 FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE
 
 
-def between_graphs(before: Any, after: Any, feeds: Feeds) -> str:
+def between_graphs(before: Any, after: Any, rows: Rows) -> str:
     """The first operator of the ModelProto `before` whose output is off in `after`, as `Conv node_12 (tensor)`; or empty."""
-    few = {name: values[:ROWS] for name, values in feeds.items()}
+    few = next(batches(rows, ROWS))
     names = [name for node in before.graph.node for name in node.output if name]
     old, new = _intermediates(before, few), _intermediates(after, few)
     errors = {name: _error(old[name], new[name]) for name in names if name in old and name in new}
@@ -37,14 +39,14 @@ def between_graphs(before: Any, after: Any, feeds: Feeds) -> str:
     return ""
 
 
-def between_source_and_graph(source: Source, proto: Any, feeds: Feeds) -> str:
+def between_source_and_graph(source: Source, proto: Any, rows: Rows) -> str:
     """The first layer of the source whose output is nowhere in the graph, as `layer1.0.conv2 (Conv2d)`; empty if all are there.
 
     The two have no names in common, so a layer's output is looked for by its values: a tensor with as many elements, equal norm
     and equal extremes. Layers that the exporter fused (a convolution with its BatchNorm) are not to be found either, so the one
     to blame is the first after which no layer is found again.
     """
-    few = {name: values[:ROWS] for name, values in feeds.items()}
+    few = next(batches(rows, ROWS))
     tensors = [_marks(values) for values in _intermediates(proto, few).values()]
     blamed = ""
     for name, values in _layers(source, few):

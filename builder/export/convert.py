@@ -1,29 +1,38 @@
 """One source -> one portable file, through every step that is compared: single precision first, then what was asked for.
 
-Expects: a Source, and rows to calibrate and to blame with. Produces: the files in a folder, and the steps on the way to them.
-Never: judges what it made: that is the caller's; or leaves a file behind that was refused.
+Expects: what makes a Source, and rows to compare, to calibrate and to blame with. Produces: the files in a folder, the steps on
+    the way to them, and what source and result say.
+Never: judges what it made: that is the caller's; leaves a file behind that was refused; or holds two of source, graph and model
+    in memory at a time. When they are large, each has a process of its own (`apart.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.errors import GateError, UserError
-from builder.export import blame, onnx_format, parity, precision, torchscript
+from builder.export import apart, blame, onnx_format, parity, precision, torchscript
+from builder.export.parity import Case
+from builder.export.pictures import Rows, batches
 from builder.export.record import Rung
+from builder.export.source import Answers
 
 if TYPE_CHECKING:
-    from builder.export.source import Feeds, Run, Source
+    from builder.export.source import Run, Source
 
 SUFFIXES = {"onnx": onnx_format.SUFFIX, "torchscript": torchscript.SUFFIX}
 SCRIPTED = ("fp32", "fp16")
 CALIBRATION_ROWS = 128
 
+SOURCE_BATCH = 2  # what a source says of a row does not depend on the others, and a few need little memory
+
+Opening = Callable[[], "Source"]
+"""Makes the source, as often as it is needed."""
 Open = Callable[[Path], "Run"]
 """A model file -> what runs it."""
 Judge = Callable[[str, list[Rung], Callable[[], str]], None]
@@ -32,11 +41,16 @@ Judge = Callable[[str, list[Rung], Callable[[], str]], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A portable model: its file and those beside it, what runs it, the ladder up to it, and what a person should know."""
+    """A portable model: its file and those beside it, the ladder up to it, and what a person should know.
+
+    Attributes:
+        before, after: What the source and the portable model say of each of the order's `others`: probabilities.
+    """
 
     files: tuple[Path, ...]
-    run: Run
     ladder: tuple[Rung, ...]
+    before: list[Answers]
+    after: list[Answers]
     notes: tuple[str, ...] = ()
 
 
@@ -45,24 +59,38 @@ class Order:
     """What is to be made.
 
     Attributes:
-        feeds: Rows by input name that the steps are compared on.
-        calibration: Rows by input name that static int8 takes its ranges from.
+        cases: Rows that every step is compared on, at each size in use; the model's own size first.
+        others: Further rows that source and result are asked, in the planned batch.
+        calibration: Rows that static int8 takes its ranges from.
         planned: Samples per call in the notebook.
         image_torch: Version of torch in the image; empty when unknown.
-        sizes: Sizes to compare at, for what changes from call to call beside the batch.
+        apart: Whether each step has a process of its own.
+        source_batch: Samples per call of the source.
     """
 
     format: str
     precision: str
-    feeds: Feeds
-    calibration: Feeds
+    cases: tuple[Case, ...]
+    calibration: Rows
     planned: int
+    others: tuple[Rows, ...] = ()
     image_torch: str = ""
-    sizes: tuple[dict[str, int], ...] = field(default=({},))
+    apart: bool = False
+    source_batch: int = SOURCE_BATCH
 
 
-def convert(source: Source, order: Order, stem: Path, opened: Open, judge: Judge, scratch: Path) -> Made:
-    """Write `<stem>-<precision><suffix>`, comparing every step with `source`.
+@dataclass(frozen=True)
+class Told:
+    """What the source says of the order's cases and of its others: probabilities; and the files that were written of it."""
+
+    cases: list[Answers]
+    others: list[Answers]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def convert(opening: Opening, order: Order, stem: Path, opened: Open, judge: Judge, scratch: Path) -> Made:
+    """Write `<stem>-<precision><suffix>`, comparing every step with its source.
 
     Args:
         opened: Loads a model file, as the notebook would.
@@ -75,47 +103,82 @@ def convert(source: Source, order: Order, stem: Path, opened: Open, judge: Judge
     path = stem.with_name(f"{stem.name}-{order.precision}{SUFFIXES[order.format]}")
     make = _script if order.format == "torchscript" else _graph
     try:
-        return make(source, order, path, opened, judge, scratch)
+        return make(opening, order, path, opened, judge, scratch)
     except GateError:
         for refused in (path, path.with_name(f"{path.name}.data")):
             refused.unlink(missing_ok=True)
         raise
 
 
-def _graph(source: Source, order: Order, path: Path, opened: Open, judge: Judge, scratch: Path) -> Made:
-    graph = onnx_format.trace(source)
+def _graph(opening: Opening, order: Order, path: Path, opened: Open, judge: Judge, scratch: Path) -> Made:
     single = path if order.precision == "fp32" else scratch / f"fp32{onnx_format.SUFFIX}"
-    files = onnx_format.save(graph, single)
-    run = opened(single)
-    rungs = compared(source, order, run, "fp32")
-    judge("fp32", rungs, lambda: blame.between_source_and_graph(source, graph.whole(), order.feeds))
+    first = order.cases[0].rows
+    told = apart.run(_told, opening, order, single, _write_graph, apart=order.apart)
+    rungs, after = apart.run(_compared, opened, order, single, told, "fp32", apart=order.apart)
+    judge("fp32", rungs, lambda: apart.run(_layer, opening, single, first, apart=order.apart))
     if order.precision == "fp32":
-        return Made(tuple(files), run, tuple(rungs))
-    files = onnx_format.save(onnx_format.split(_smaller(graph.whole(), order)), path)
-    run = opened(path)
-    more = compared(source, order, run, order.precision)
-    judge(order.precision, more, lambda: blame.between_graphs(graph.whole(), _read(path), order.feeds))
-    return Made(tuple(files), run, (*rungs, *more), (precision.FP16_NOTE,) if order.precision == "fp16" else ())
+        return Made(told.files, tuple(rungs), told.others, after)
+    files = apart.run(_write_smaller, order, single, path, apart=order.apart)
+    more, after = apart.run(_compared, opened, order, path, told, order.precision, apart=order.apart)
+    judge(order.precision, more, lambda: apart.run(_operator, single, path, first, apart=order.apart))
+    notes = (precision.FP16_NOTE,) if order.precision == "fp16" else ()
+    return Made(files, (*rungs, *more), told.others, after, notes)
 
 
-def _script(source: Source, order: Order, path: Path, opened: Open, judge: Judge, _scratch: Path) -> Made:
+def _script(opening: Opening, order: Order, path: Path, opened: Open, judge: Judge, _scratch: Path) -> Made:
     if order.precision not in SCRIPTED:
         raise UserError(
             f"TorchScript has no {order.precision} here",
             expected=", ".join(SCRIPTED),
             remedy='set export.format = "onnx", or another export.precision',
         )
-    torchscript.write(source if order.precision == "fp32" else source.halved(), path)
-    notes = torchscript.notes(path, order.image_torch)
-    run = opened(path)
-    rungs = compared(source, order, run, order.precision)
+    told = apart.run(_told, opening, order, path, _write_script, apart=order.apart)
+    rungs, after = apart.run(_compared, opened, order, path, told, order.precision, apart=order.apart)
     judge(order.precision, rungs, lambda: "")
-    return Made((path,), run, tuple(rungs), notes)
+    return Made(told.files, tuple(rungs), told.others, after, told.notes)
 
 
-def compared(source: Source, order: Order, run: Run, step: str) -> list[Rung]:
-    """The ladder of one step."""
-    return list(parity.ladder(source, run, step, order.feeds, planned=order.planned, sizes=order.sizes))
+def _told(opening: Opening, order: Order, path: Path, write: Callable[..., tuple[tuple[Path, ...], tuple[str, ...]]]) -> Told:
+    """Ask the source, and write it down."""
+    source = opening()
+    rows = [*(case.rows for case in order.cases), *order.others]
+    answers = [parity.predict(source.answers, one, order.source_batch) for one in rows]
+    for found in answers:
+        parity.refuse_not_finite(found)
+    apart.free()
+    files, notes = write(source, order, path)
+    return Told(answers[: len(order.cases)], answers[len(order.cases) :], files, notes)
+
+
+def _write_graph(source: Source, _order: Order, path: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    return tuple(onnx_format.save(onnx_format.trace(source), path)), ()
+
+
+def _write_script(source: Source, order: Order, path: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    torchscript.write(source if order.precision == "fp32" else source.halved(), path)
+    return (path,), torchscript.notes(path, order.image_torch)
+
+
+def _write_smaller(order: Order, single: Path, path: Path) -> tuple[Path, ...]:
+    smaller = _smaller(_read(single), order)
+    return tuple(onnx_format.save(onnx_format.split(smaller), path))
+
+
+def _compared(opened: Open, order: Order, path: Path, told: Told, step: str) -> tuple[list[Rung], list[Answers]]:
+    """The ladder of one step; of the last one, what the model says of the others, too."""
+    run = opened(path)
+    pairs = zip(order.cases, told.cases, strict=True)
+    rungs = [rung for case, expected in pairs for rung in parity.ladder(expected, run, step, case, order.planned)]
+    others = order.others if step == order.precision else ()
+    return rungs, [parity.asked(run, one, order.planned) for one in others]
+
+
+def _layer(opening: Opening, graph: Path, rows: Rows) -> str:
+    return blame.between_source_and_graph(opening(), _read(graph), rows)
+
+
+def _operator(before: Path, after: Path, rows: Rows) -> str:
+    return blame.between_graphs(_read(before), _read(after), rows)
 
 
 def _smaller(proto: Any, order: Order) -> Any:
@@ -126,7 +189,7 @@ def _smaller(proto: Any, order: Order) -> Any:
 
 def _calibration(order: Order) -> list[dict[str, Any]]:
     """Batches of the rows, as the quantizer wants them."""
-    parts = parity.batches(order.calibration, precision.CALIBRATION_BATCH)
+    parts = batches(order.calibration, precision.CALIBRATION_BATCH)
     return [{name: np.ascontiguousarray(values) for name, values in part.items()} for part in parts]
 
 

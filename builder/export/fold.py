@@ -1,6 +1,6 @@
 """One fold of one model: converted, compared on rows that it had not seen, and recorded.
 
-Expects: the network with its weights, and the pixels of all training rows.
+Expects: what makes the network with its weights, and the pixels of all training rows under every view.
 Produces: an ExportedModel without prices, and what source and export said under every view.
 Never: lets a difference pass that the gate forbids, or says so without where it starts, when that can be found.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,18 @@ import numpy as np
 
 from builder.errors import GateError
 from builder.export import convert, parity
-from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap
+from builder.export.parity import Case
+from builder.export.pictures import Pictures
+from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap, score_delta
 from builder.export.source import LOGITS
 from builder.runtime import backends, views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from builder.export.source import Run, Source
+    from builder.export.source import Run
     from builder.metrics import Metric
+    from builder.runtime.contract import Input
 
 ROWS = 256  # rows that a model which saw them all is compared on
 
@@ -75,50 +78,89 @@ class Fold:
     after: NDArray[np.float32]
 
 
-def export(recipe: Recipe, name: str, fold: int, source: Source, pixels: NDArray[np.uint8], held_out: NDArray[np.int64]) -> Fold:
+@dataclass(frozen=True)
+class Given:
+    """What is exported.
+
+    Attributes:
+        fold: As the checkpoint says; -1 for a model that saw all rows.
+        opening: Makes the network with its weights, as often as it is needed.
+        base: How the model's own images are decoded.
+        pixels: View -> all images as that view asks for them.
+        apart: Whether the weights are so large that source and export must not be in memory together.
+    """
+
+    name: str
+    fold: int
+    opening: convert.Opening
+    base: Input
+    pixels: Mapping[str, NDArray[np.uint8]]
+    apart: bool = False
+
+
+def export(recipe: Recipe, given: Given, held_out: NDArray[np.int64]) -> Fold:
     """Export one fold.
 
     Args:
-        fold: As the checkpoint says; -1 for a model that saw all rows.
         held_out: Rows that the model did not see, ascending; without any, it is compared on some rows that it saw.
 
     Raises:
         GateError: The model cannot be exported, or differs from its checkpoint.
     """
-    rows = held_out if len(held_out) else _spread(len(pixels))
+    rows = held_out if len(held_out) else _spread(len(given.pixels["identity"]))
     judged = bool(len(held_out))
-    before = _answers(source.answers, recipe, pixels, rows)
-    for seen in before:
-        parity.refuse_not_finite({LOGITS: seen})
-    unseen = np.setdiff1d(np.arange(len(pixels)), held_out)
-    unseen = unseen if len(unseen) else rows
-    order = convert.Order(
-        format=recipe.format,
-        precision=recipe.precision,
-        feeds={"image": pixels[rows[_spread(len(rows), 2 * recipe.planned)]]},
-        calibration={"image": pixels[unseen[_spread(len(unseen), convert.CALIBRATION_ROWS)]]},
-        planned=recipe.planned,
-        image_torch=recipe.image_torch,
-    )
-    judge = partial(_judge, recipe, f"{name} fold {fold}", judged)
+    judge = partial(_judge, recipe, f"{given.name} fold {given.fold}", judged)
+    opened = partial(_open, recipe.device, recipe.threads, recipe.backend or BACKENDS[recipe.format])
     with tempfile.TemporaryDirectory(dir=recipe.folder, prefix=".steps-") as scratch:
-        stem = recipe.folder / f"{name}-f{fold}"
-        made = convert.convert(source, order, stem, partial(_open, recipe), judge, Path(scratch))
-        after = _answers(made.run, recipe, pixels, rows)
-    rungs = [_rung(recipe, view, rows, *seen, judged=judged) for view, *seen in zip(recipe.views, before, after, strict=True)]
+        stem = recipe.folder / f"{given.name}-f{given.fold}"
+        made = convert.convert(given.opening, _order(recipe, given, rows), stem, opened, judge, Path(scratch))
+    before, after = (np.stack([answers[LOGITS] for answers in said]) for said in (made.before, made.after))
+    sizes = _sizes(recipe, given)
+    rungs = [
+        _rung(recipe, view, sizes.get(view, {}), rows, *seen, judged=judged)
+        for view, *seen in zip(recipe.views, before, after, strict=True)
+    ]
     judge(recipe.precision, rungs, lambda: "")
     score = recipe.metric.or_none(recipe.codes[rows], after[0]) if judged else None
-    return Fold(_record(recipe, name, fold, made, rungs, score), rows, judged, before, after)
+    return Fold(_record(recipe, given, made, rungs, score), rows, judged, before, after)
 
 
-def _record(recipe: Recipe, name: str, fold: int, made: convert.Made, rungs: list[Rung], score: float | None) -> ExportedModel:
+def _order(recipe: Recipe, given: Given, rows: NDArray[np.int64]) -> convert.Order:
+    few = rows[_spread(len(rows), 2 * recipe.planned)]
+    own = given.pixels["identity"]
+    unseen = np.setdiff1d(np.arange(len(own)), rows)
+    unseen = unseen if len(unseen) else rows
+    cases: dict[tuple[tuple[str, int], ...], Case] = {}
+    for view, size in [("identity", {}), *_sizes(recipe, given).items()]:
+        cases.setdefault(tuple(size.items()), Case(Pictures.of(given.pixels[view], few, view), view, size))
+    return convert.Order(
+        format=recipe.format,
+        precision=recipe.precision,
+        cases=tuple(cases.values()),
+        calibration=Pictures.of(own, unseen[_spread(len(unseen), convert.CALIBRATION_ROWS)]),
+        planned=recipe.planned,
+        others=tuple(Pictures.of(given.pixels[view], rows, view) for view in recipe.views),
+        image_torch=recipe.image_torch,
+        apart=given.apart,
+        source_batch=recipe.planned if recipe.device == "cuda" else convert.SOURCE_BATCH,
+    )
+
+
+def _sizes(recipe: Recipe, given: Given) -> dict[str, dict[str, int]]:
+    """Height and width of what the model sees, of the views for which they are not its own."""
+    shapes = {view: views.shape_of(view, given.base) for view in recipe.views}
+    own = (given.base.height, given.base.width)
+    return {view: {"height": shape[0], "width": shape[1]} for view, shape in shapes.items() if shape != own}
+
+
+def _record(recipe: Recipe, given: Given, made: convert.Made, rungs: list[Rung], score: float | None) -> ExportedModel:
     ladder = (*made.ladder, *rungs)
     final = [one for one in ladder if one.step == recipe.precision]
     plain = rungs[0]
     file, *beside = (File.of(path) for path in made.files)
     return ExportedModel(
-        name=name,
-        fold=fold,
+        name=given.name,
+        fold=given.fold,
         format=recipe.format,
         precision=recipe.precision,
         file=file.file,
@@ -138,11 +180,19 @@ def _record(recipe: Recipe, name: str, fold: int, made: convert.Made, rungs: lis
 
 
 def _rung(
-    recipe: Recipe, view: str, rows: NDArray[np.int64], before: NDArray[np.float32], after: NDArray[np.float32], *, judged: bool
+    recipe: Recipe,
+    view: str,
+    sizes: dict[str, int],
+    rows: NDArray[np.int64],
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    *,
+    judged: bool,
 ) -> Rung:
     """All rows under one view, in the planned batch."""
-    delta = parity.score_delta(recipe.metric, recipe.codes[rows], before, after) if judged and np.isfinite(after).all() else None
-    return parity.rung(recipe.precision, view, str(recipe.planned), gap({LOGITS: before}, {LOGITS: after}), score_delta=delta)
+    delta = score_delta(recipe.metric, recipe.codes[rows], before, after) if judged and np.isfinite(after).all() else None
+    seen = gap({LOGITS: before}, {LOGITS: after})
+    return parity.rung(recipe.precision, view, str(recipe.planned), seen, sizes=sizes, score_delta=delta)
 
 
 def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung], start: Callable[[], str]) -> None:
@@ -163,35 +213,22 @@ def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung]
     )
 
 
-def _open(recipe: Recipe, path: Path) -> Run:
+def _open(device: str, threads: int, kind: str, path: Path) -> Run:
     """What runs a file, on the device that was asked for and no other."""
     remedy = "mend the accelerator, or export on a machine without"
     try:
-        backend = backends.open(path, recipe.device, recipe.threads, recipe.backend or BACKENDS[recipe.format])
+        backend = backends.open(path, device, threads, kind)
     except backends.BackendError as error:
         raise GateError("the exported model does not run here", file=path, found=error, remedy=remedy) from None
-    if backend.accelerator != recipe.device:  # whatever KKB_ALLOW_CPU says: prices and differences of a CPU are not a GPU's
+    if backend.accelerator != device:  # whatever KKB_ALLOW_CPU says: prices and differences of a CPU are not a GPU's
         raise GateError(
             "the exported model does not run where it should",
             file=path,
             found=backend.accelerator,
-            expected=recipe.device,
+            expected=device,
             remedy=remedy,
         )
     return backend.logits
-
-
-def _answers(run: Run, recipe: Recipe, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Probabilities (views, rows, classes), a batch at a time: the pixels may be larger than memory."""
-    out = []
-    for view in recipe.views:
-        apply = views.get(view).apply
-        parts = [
-            run({"image": apply(pixels[rows[start : start + recipe.planned]])})[LOGITS]
-            for start in range(0, len(rows), recipe.planned)
-        ]
-        out.append(parity.probabilities(np.concatenate(parts)))
-    return np.stack(out)
 
 
 def _spread(rows: int, count: int = ROWS) -> NDArray[np.int64]:

@@ -1,28 +1,38 @@
 """The parity ladder: how far a portable model is from its source, at every batch, size and view in use, and in the metric.
 
-Pure but for the two models that are asked: `source` and `other` take feeds by input name and give logits by output name.
+Pure but for the models that are asked: they take feeds by input name and give logits by output name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.errors import GateError
 from builder.export import refusals
+from builder.export.pictures import Rows, batches, count, pick
 from builder.export.record import Gap, Rung, gap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from builder.export.source import Answers, Feeds, Run, Source
-    from builder.metrics import Metric
+    from builder.export.source import Answers, Run
 
 LIMITS = {"fp32": 1e-4, "fp16": 5e-3}  # int8 has none: the metric decides, or kernel.toml's max_abs_diff
 FEW = 16  # rows that the smaller batches are compared on
 RAGGED = 3  # rows in the last batch of a ragged run
+
+
+@dataclass(frozen=True)
+class Case:
+    """Some rows, the view that they are seen under, and the sizes that are not the model's own, `batch` left out."""
+
+    rows: Rows
+    view: str = "identity"
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[np.float32]:
@@ -36,27 +46,10 @@ def probabilities(logits: NDArray[Any]) -> NDArray[np.float32]:
     return shares
 
 
-def predict(run: Run, feeds: Feeds, batch: int) -> Answers:
-    """Probabilities by output name when the rows of `feeds` come in batches of `batch`, the last one with what is left."""
-    parts = [run(part) for part in batches(feeds, batch)]
+def predict(run: Run, rows: Rows, batch: int) -> Answers:
+    """Probabilities by output name when `rows` come in batches of `batch`, the last one with what is left."""
+    parts = [run(part) for part in batches(rows, batch)]
     return {name: probabilities(np.concatenate([part[name] for part in parts])) for name in parts[0]}
-
-
-def batches(feeds: Feeds, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
-    """`feeds` in pieces of `batch` rows."""
-    rows = len(next(iter(feeds.values())))
-    for start in range(0, rows, batch):
-        yield {name: values[start : start + batch] for name, values in feeds.items()}
-
-
-def resized(source: Source, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """`feeds` with each named axis cut to its size, or repeated up to it."""
-    out = dict(feeds)
-    for port in source.inputs:
-        for place, axis in enumerate(port.axes):
-            if place and isinstance(axis, str) and axis in sizes:
-                out[port.name] = np.take(out[port.name], np.arange(sizes[axis]), axis=place, mode="wrap")
-    return out
 
 
 def refuse_not_finite(answers: Answers) -> None:
@@ -67,40 +60,33 @@ def refuse_not_finite(answers: Answers) -> None:
             raise refusals.not_finite(name, int(bad.argmax()))
 
 
-def ladder(
-    source: Source, other: Run, step: str, feeds: Feeds, *, planned: int, sizes: Sequence[Mapping[str, int]] = ({},)
-) -> Iterator[Rung]:
-    """Compare at batch 1, 2, `planned` and with a ragged last batch, at each of `sizes`; `feeds` are some rows.
-
-    The source is asked once per size: what it says of a row does not depend on the others.
-    """
-    rows = len(next(iter(feeds.values())))
+def ladder(expected: Answers, other: Run, step: str, case: Case, planned: int) -> Iterator[Rung]:
+    """Compare with what the source said of the rows, `expected`, at batch 1, 2, `planned` and with a ragged last batch."""
+    rows = count(case.rows)
     few, ragged = np.arange(min(FEW, rows)), np.arange(planned + RAGGED) % rows
-    for size in sizes:
-        cut = resized(source, feeds, size)
-        expected = predict(source.answers, cut, planned)
-        for batch, label, chosen in (
-            (1, "1", few),
-            (2, "2", few),
-            (planned, str(planned), np.arange(rows)),
-            (planned, f"{planned}, ragged", ragged),
-        ):
-            seen = asked(other, {name: values[chosen] for name, values in cut.items()}, batch)
-            before = {name: values[chosen] for name, values in expected.items()}
-            yield rung(step, "identity", label, gap(before, seen), sizes=size)
+    for batch, label, chosen in (
+        (1, "1", few),
+        (2, "2", few),
+        (planned, str(planned), np.arange(rows)),
+        (planned, f"{planned}, ragged", ragged),
+    ):
+        seen = asked(other, pick(case.rows, chosen), batch, next(iter(case.sizes), "batch"))
+        before = {name: values[chosen] for name, values in expected.items()}
+        yield rung(step, case.view, label, gap(before, seen), sizes=case.sizes)
 
 
-def asked(run: Run, feeds: Feeds, batch: int) -> Answers:
-    """`predict`, for a model that may have been traced for one size only: its failure is a refusal."""
-    shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in feeds.items())
+def asked(run: Run, rows: Rows, batch: int, axis: str = "batch") -> Answers:
+    """`predict`, for a model that may have been traced for one size of `axis` only: its failure is a refusal."""
+    first = next(batches(rows, batch))
+    shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in first.items())
     try:
-        found = predict(run, feeds, batch)
+        found = predict(run, rows, batch)
     except Exception as error:
-        raise refusals.fixed("batch", f"batches of {batch} ({shapes}) fail: {' '.join(str(error).split())[:300]}") from error
-    rows = len(next(iter(feeds.values())))
+        raise refusals.fixed(axis, f"batches of {batch} ({shapes}) fail: {' '.join(str(error).split())[:300]}") from error
     for name, values in found.items():
-        if len(values) != rows:
-            raise refusals.fixed("batch", f"{len(values)} answers in '{name}' for {rows} rows in batches of {batch} ({shapes})")
+        if len(values) != count(rows):
+            told = f"{len(values)} answers in '{name}' for {count(rows)} rows in batches of {batch} ({shapes})"
+            raise refusals.fixed(axis, told)
     return found
 
 
@@ -139,21 +125,3 @@ def worst(rungs: Iterable[Rung], allowed: float | None) -> Rung | None:
     if worst is None or worst.max_abs_diff <= (allowed if allowed is not None else 1.0):
         return None
     return worst
-
-
-def score_delta(metric: Metric, y: NDArray[np.int64], before: NDArray[Any], after: NDArray[Any]) -> float | None:
-    """Metric of `after` minus that of `before`; None where it has none."""
-    was, now = metric.or_none(y, before), metric.or_none(y, after)
-    return None if was is None or now is None else now - was
-
-
-def ensemble(
-    before: Sequence[NDArray[Any]], after: Sequence[NDArray[Any]], weights: Sequence[float], metric: Metric, y: NDArray[np.int64]
-) -> Rung:
-    """The last rung: weighted means of probabilities float (rows, classes), of sources and of exported models, on honest rows."""
-    pooled = [np.tensordot(np.asarray(weights), np.stack(arrays), axes=1) for arrays in (before, after)]
-    honest = np.isfinite(pooled[0]).all(axis=1)
-    old, new = (array[honest] for array in pooled)
-    return rung(
-        "ensemble", "all", "", gap({"logits": old}, {"logits": new}), score_delta=score_delta(metric, y[honest], old, new)
-    )

@@ -11,15 +11,18 @@ LACKING = (
     r"No decompositions? (?:registered|found) for[^\n]*?(\w+\.[\w.]+)",
 )
 FROZEN = r"[^\n]*(?:specialized|to be a constant|inferred a static shape|but your code|not all values of)[^\n]*"
+SIDES = ("height", "width")
 
 
 def fixed(axis: str, found: str) -> GateError:
     """The refusal of a graph that works for one size only."""
+    why = "views ask for other sizes" if axis in SIDES else "real runs end with a smaller batch"
     return GateError(
         f"tracing fixed the {axis} size of the model",
         found=found,
-        expected=f"any {axis} size: real runs end with a smaller batch",
-        remedy="take sizes from the tensors inside forward (x.shape[0], not int(...) or a constant in reshape, view or expand)",
+        expected=f"any {axis} size: {why}",
+        remedy=("leave views with @SIZE out of [inference] views, or " if axis in SIDES else "")
+        + "take sizes from the tensors inside forward (x.shape[0], not int(...) or a constant in reshape, view or expand)",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,11 +48,13 @@ class Source:
         module: Takes the inputs in order; returns one tensor, a tuple, or a mapping that has the names in `outputs`.
         inputs: At least one.
         outputs: Names of the outputs, in the order of a tuple.
+        traced: Sizes that change, at which the exporters trace, where the usual ones would not do.
     """
 
     module: Any
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...] = (LOGITS,)
+    traced: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class Source:
 
     def example(self, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, NDArray[Any]]:
         """Arrays of the right dtypes and shapes: small whole numbers (1 for masks), or standard normal floats."""
-        wanted = {name: EXAMPLE_SIZES.get(name, EXAMPLE_SIZE) for name in self.sizes} | dict(sizes or {})
+        wanted = {name: EXAMPLE_SIZES.get(name, EXAMPLE_SIZE) for name in self.sizes} | {**self.traced, **(sizes or {})}
         draw = np.random.default_rng(seed)
         feeds: dict[str, NDArray[Any]] = {}
         for port in self.inputs:
@@ -106,12 +108,15 @@ class Source:
         inner = getattr(module, "backbone", module)
         inner.half()
         inner.register_forward_pre_hook(_half_floats)
-        return Source(module, self.inputs, self.outputs)
+        return replace(self, module=module)
 
 
-def image(module: Any, height: int, width: int) -> Source:
-    """A source with one input `image`, uint8 (batch, height, width, 3), and one output `logits`."""
-    return Source(module, (Port("image", "uint8", (BATCH, height, width, 3)),))
+def image(module: Any, height: int, width: int, *, sized: bool = False) -> Source:
+    """A source with one input `image`, uint8 (batch, height, width, 3), and one output `logits`; `sized` if both may change."""
+    if not sized:
+        return Source(module, (Port("image", "uint8", (BATCH, height, width, 3)),))
+    port = Port("image", "uint8", (BATCH, "height", "width", 3))
+    return Source(module, (port,), traced={"height": height, "width": width})
 
 
 def text(module: Any) -> Source:

@@ -9,7 +9,7 @@ Never: changes an export that has its export.json.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import competition, images, machines, metrics
+from builder import competition, images, machines, metrics, models
 from builder.errors import GateError, UserError
 from builder.export import fold as folding
 from builder.export import parity, pricing, probes, record, source
-from builder.export.record import Export, ExportedModel, Probe
+from builder.export.pictures import INPUT
+from builder.export.record import Export, ExportedModel, Priced, Probe
 from builder.progress import Report, silent
-from builder.runtime import devices
+from builder.runtime import devices, views
 from builder.train import record as trained
 from builder.workspace import Workspace, digest_of, replacing, sha256_file, short
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 BATCH = 32  # samples per call in the notebook
 PROBE_SLACK = 1e-3  # another processor sums in another order, another image library rounds otherwise
 DECODED_FOR_PRICE = 32
+LARGE = 10_000_000  # bytes of weights; below, the start of a process costs more than the memory that it saves
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 NO_GPU = "compared and priced on a CPU, for this machine has no GPU: the commit run on Kaggle measures the real one"
 
@@ -156,8 +158,8 @@ def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np
 
 def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], dict[str, float | None], Probe]:
     """All folds of one model with their price, their scores by view, and the probe rows."""
-    pixels = images.decoded(job.rows.paths, model.input, root=job.root, cache=job.cache, report=job.report)
-    shape = (len(job.recipe.views), len(pixels), len(job.version.classes))
+    pixels = images.seen(job.rows.paths, model.input, job.recipe.views, root=job.root, cache=job.cache, report=job.report)
+    shape = (len(job.recipe.views), len(job.rows.ids), len(job.version.classes))
     before, after = np.full((2, *shape), np.nan, dtype=np.float32)
     folds, strangers = [], None
     for fold in _folds(job, model, pixels):
@@ -172,24 +174,59 @@ def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], 
     scores = _gated_scores(job, model, before[0], after)
     probe = _probe(job, model, folds, before, strangers)
     job.report(0, None, f"{model.name}: price")
-    example = {"image": np.asarray(pixels[: max(pricing.BATCHES)])}
-    prices = pricing.price(job.folder / folds[0].file, folds[0].format, example, cuda=job.recipe.device == "cuda")
+    prices = _prices(job, model, folds[0], pixels)
     own = prices[0]
     told = {size: times["median_ms"] for size, times in own.batch.items()}
     priced = [replace(one, prices=prices, priced_file=folds[0].file, ms_per_sample=told, load_ms=own.load_ms) for one in folds]
     return priced, scores, probe
 
 
-def _folds(job: Job, model: trained.TrainedModel, pixels: NDArray[np.uint8]) -> Iterator[folding.Fold]:
+def _prices(
+    job: Job, model: trained.TrainedModel, first: ExportedModel, pixels: Mapping[str, NDArray[np.uint8]]
+) -> tuple[Priced, ...]:
+    """Prices of a file at each size that views show it, the model's own first."""
+    sizes: dict[str, str] = {}
+    for view in job.recipe.views:
+        sizes.setdefault(record.size_of(view, model.input), view)
+    found: list[Priced] = []
+    for size, view in sizes.items():
+        example = views.get(view).apply(pixels[view][: max(pricing.BATCHES)])
+        prices = pricing.price(job.folder / first.file, first.format, {INPUT: example}, cuda=job.recipe.device == "cuda")
+        found += [replace(one, size=size) for one in prices]
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Makes the source of one fold from its checkpoint: small enough to be sent to another process."""
+
+    version: trained.Version
+    model: trained.TrainedModel
+    fold: int
+    views: tuple[str, ...]
+
+    def __call__(self) -> source.Source:
+        """The network with its weights. Raises UserError when it cannot take the images of a view."""
+        model, shape = self.model, self.model.input
+        network = self.version.network(model, self.fold)
+        classes, folder = len(self.version.classes), self.version.folder / "source" / model.name
+        models.check_views(network, shape, self.views, classes, model.source, folder)
+        sized = any(views.shape_of(view, shape) != (shape.height, shape.width) for view in self.views)
+        return source.image(network, shape.height, shape.width, sized=sized)
+
+
+def _folds(job: Job, model: trained.TrainedModel, pixels: Mapping[str, NDArray[np.uint8]]) -> Iterator[folding.Fold]:
     total = sum(len(one.checkpoints) for one in job.version.models)
     done = sum(len(one.checkpoints) for one in job.version.models[: job.version.models.index(model)])
     for number, checkpoint in enumerate(model.checkpoints, start=done):
         job.report(number, total, f"{model.name} fold {checkpoint.fold}: export and compare")
         _refuse_changed(job.version.checkpoint(model, checkpoint.fold), checkpoint.sha256)
-        network = job.version.network(model, checkpoint.fold)
         held_out = np.flatnonzero((job.folds == checkpoint.fold) & (job.folds >= 0))
-        taken = source.image(network, model.input.height, model.input.width)
-        yield folding.export(job.recipe, model.name, checkpoint.fold, taken, pixels, held_out)
+        opening = Stored(job.version, model, checkpoint.fold, job.recipe.views)
+        large = checkpoint.bytes > LARGE
+        yield folding.export(
+            job.recipe, folding.Given(model.name, checkpoint.fold, opening, model.input, pixels, large), held_out
+        )
         job.report(number + 1, total, f"{model.name} fold {checkpoint.fold}: exported")
 
 
@@ -256,7 +293,8 @@ def _decode_prices(job: Job) -> dict[str, float]:
 
     paths = job.rows.paths[:DECODED_FOR_PRICE]
     prices = {}
-    for shape in {model.input.key: model.input for model in job.version.models}.values():
+    wanted = [views.input_of(view, model.input) for model in job.version.models for view in job.recipe.views]
+    for shape in {one.key: one for one in wanted}.values():
         started = time.perf_counter()
         inputs.decode_many(paths, shape)
         prices[shape.key] = (time.perf_counter() - started) * 1e3 / len(paths)

@@ -110,7 +110,7 @@ def caruana(oof: Floats, y: Codes, metric: Metric, rounds: int) -> list[int]:
     total = np.zeros(oof.shape[1:])
     order: list[int] = []
     for count in range(1, rounds + 1):
-        scores = [metric.or_none(y, (total + p) / count) for p in oof]
+        scores = [_scored(metric, y, (total + p) / count) for p in oof]
         gains = [float("-inf") if score is None else metric.gain(score, 0.0) for score in scores]
         pick = int(np.argmax(gains))
         total += oof[pick]
@@ -119,15 +119,13 @@ def caruana(oof: Floats, y: Codes, metric: Metric, rounds: int) -> list[int]:
     return order
 
 
-def cross_fitted(oof: Floats, y: Codes, folds: Codes, *, equal: bool) -> Floats:
-    """float64 (rows, classes): each row's tempered blend, with weights and temperature fitted on the rows of the other folds."""
-    out = np.empty(oof.shape[1:], dtype=np.float64)
-    for fold in np.unique(folds):
-        inside, outside = folds == fold, folds != fold
-        weights = np.full(len(oof), 1.0 / len(oof)) if equal else convex_weights(oof[:, outside], y[outside])
-        heat = temperature(pooled(oof[:, outside], weights), y[outside])
-        out[inside] = tempered(pooled(oof[:, inside], weights), heat)
-    return out
+def _scored(metric: Metric, y: Codes, p: Floats) -> float | None:
+    """The metric; the two that are asked most often without the checks that take most of their time."""
+    if metric.name == "logloss":
+        return logloss(p, y)
+    if metric.name == "accuracy":
+        return float((p.argmax(axis=1) == y).mean())
+    return metric.or_none(y, p)
 
 
 def sample(y: Codes, limit: int) -> Codes:

@@ -8,12 +8,12 @@ Produces: what the plan says of every prefix; a blend on request keeps the order
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder.plan import blends
-from builder.plan.planner import cooled
+from builder.plan.asked import reblended
+from builder.plan.course import Evidence
 from builder.runtime.contract import Prefix
 
 if TYPE_CHECKING:
@@ -39,20 +39,16 @@ class Blending:
 
 def blending(asked: str, course: Course, joined: Joined, metric: Metric) -> Blending:
     """The prefixes of `course` under the blend that was `asked` for. Without out-of-fold rows: the course's own equal weights."""
-    rows: Any = np.isfinite(joined.oof).all(axis=(0, 2))
-    if asked in PLANNED or not rows.any():
-        own = tuple(Prefix(step.weights, step.temperature, known(step.score)) for step in course.steps)
-        return Blending("weighted", own, course.effort if course.predicted and asked != "weighted" else None)
-    oof = np.stack([cooled(p[rows], heat) for p, heat in zip(joined.oof, course.temperatures, strict=True)])
-    units = [(step.family, step.fold) for step in course.steps]
-    tables = blends.prefix_tables(asked, oof, joined.y[rows], units, joined.folds[rows], metric)
-    prefixes = tuple(Prefix(t.weights, t.temperature, known(t.score), t.shift) for t in tables)
-    if asked != "rank":
-        return Blending(asked, prefixes)
-    used = {family for family, _ in units}
-    names = {f: f"{member.name} {view}" for f, (member, view) in enumerate(joined.origin) if f in used}
-    among = blends.references(oof)
-    return Blending(asked, prefixes, None, {name: among[f] for f, name in names.items()})
+    if asked in PLANNED or not course.predicted:
+        return Blending("weighted", _prefixes(course), course.effort if course.predicted and asked != "weighted" else None)
+    told, references = reblended(course, Evidence(joined.oof, joined.y, joined.folds), asked, metric)
+    names = {name: f for f, (member, view) in enumerate(joined.origin) for name in [f"{member.name} {view}"]}
+    among = {name: references[f] for name, f in names.items() if references and references[f]}
+    return Blending(asked, _prefixes(told), None, among)
+
+
+def _prefixes(course: Course) -> tuple[Prefix, ...]:
+    return tuple(Prefix(step.weights, step.temperature, known(step.score), step.shift) for step in course.steps)
 
 
 def known(score: float | None) -> float | None:

@@ -43,12 +43,13 @@ class Step:
     Attributes:
         family: Index of its family.
         fold: Its fold.
-        weights: Of the units so far, this one included; they sum to 1.
+        weights: Of the units so far, this one included; they sum to 1 (those of a `stack` to anything).
         temperature: Of the blend of the units so far.
         score: Predicted competition metric when every sample stays here; None when unknown.
         gain: How much less logloss than before this unit; None when unknown, and for the first.
         seconds: Per sample: its own, and what it shares if it is the first to need it.
         fixed: Seconds that are paid once.
+        shift: Of a `stack` blend: one number per class.
     """
 
     family: int
@@ -59,6 +60,7 @@ class Step:
     gain: float | None
     seconds: float
     fixed: float
+    shift: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

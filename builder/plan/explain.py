@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def explain(families: Sequence[Family], lane: Lane, judge: Judge, rows: int) -> tuple[Told, ...]:
     """A sentence for each family: its score alone, its correlation with the rest, what it wins, what it costs."""
     y, metric, ground = judge.ground.y, judge.metric, judge.ground
-    held = lane.holdings[-1]
+    held, useful = lane.holdings[-1], lane.holdings[int(np.argmin(lane.losses))]
     used = frozenset(f for f, count in enumerate(held) if count)
     alone = [metric(y, p) for p in ground.oof]
     goodness = np.array([metric.gain(score, 0.0) for score in alone])
@@ -40,16 +40,11 @@ def explain(families: Sequence[Family], lane: Lane, judge: Judge, rows: int) -> 
             gain = metric.gain(metric(y, ground.answers(used | {f})), with_all)
         folds = held[f] or len(family.folds)
         seconds = folds * (family.seconds * rows + family.fixed)
-        text = _sentence(bool(weak[f]), held[f], len(family.folds), f"{metric.name} {alone[f]:.4f} alone, rho {rho:.2f}")
-        text += f", {gain:+.4f} for {seconds:.4g} s"
+        kept = f"kept ({held[f]} of {len(family.folds)} folds" + ("" if useful[f] else ", for seconds to spare") + ")"
+        verdict = (("weak but " if weak[f] else "") + kept) if held[f] else ("weak, " if weak[f] else "") + "dropped"
+        text = f"{verdict}: {metric.name} {alone[f]:.4f} alone, rho {rho:.2f}, {gain:+.4f} for {seconds:.4g} s"
         told.append(Told(family.name, held[f], alone[f], rho, gain, seconds, text))
     return tuple(told)
-
-
-def _sentence(weak: bool, held: int, folds: int, numbers: str) -> str:
-    if held:
-        return f"{'weak but kept' if weak else 'kept'} ({held} of {folds} folds): {numbers}"
-    return f"{'weak, ' if weak else ''}dropped: {numbers}"
 
 
 def _correlation(one: Floats, other: Floats, y: NDArray[np.int64]) -> float:

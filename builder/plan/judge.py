@@ -1,14 +1,16 @@
 """Which rule is the best one: told in the competition metric, cross-fitted, and not by luck.
 
-Pure numpy. Rules are compared by their *merit*, a mean over rows: of the logarithm of the probability and of being right, the one
-that the metric is about counting twice the other; by the labels and by what the blend of everything says. Labels are a
-draw, and among hundreds of rules one always fits the draw: what looks good in two ways and to two judges is less often luck.
+Pure numpy. Rules are compared by their *merit*, a mean over rows of two parts: the logarithm of the probability, as a share of
+the loss of the blend of everything, and being right. One percent of the loss counts as much as 0.2 points of accuracy, or as 0.1
+where accuracy is the metric. Truth is the labels, and a little what the blend of everything says. Labels are a draw, and among
+hundreds of rules one always fits the draw; but that blend agrees with itself, and praises what asks its strongest family most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
 SIMPLE_FIRST = ("static", "queue", "tiers")
 FINALISTS = 3  # of each kind
-SOFT = 0.8  # what the blend of everything says counts, and the labels the rest
-SECOND = 0.5  # what the other of log-probability and being right counts
+SOFT = 0.2  # what the blend of everything says counts, and the labels the rest
+RIGHT = 5.0  # shares of the loss that being right in all rows is worth
+LEAST = 1e-2  # the least loss that shares are taken of
+DRAWS = 8
 ERRORS = 1.0  # standard errors by which what is less simple must win
 RESAMPLES, RESAMPLED = 60, 2000
 
@@ -79,7 +83,7 @@ class Judge:
             return score + self.metric.gain(self._folds_add(trial, right=self.metric.name == "accuracy"), 0.0)
         won = [
             self.metric.gain(new, old)
-            for labels in trial.lane.drawn
+            for labels in self._drawn
             for new, old in [(self.metric.or_none(labels, trial.folded), self.metric.or_none(labels, trial.single))]
             if new is not None and old is not None
         ]
@@ -110,16 +114,36 @@ class Judge:
         near = [t for t in rivals if merits[id(best)] - merits[id(t)] <= self._error(best, t)]
         return min((best, *near), key=lambda t: t.spent.seconds * (1 + 1e-6 * (t is not best)))
 
-    @property
+    @cached_property
     def _shares(self) -> tuple[float, float]:
         """How much the logarithm of the probability counts, and being right."""
-        return (SECOND, 1.0) if self.metric.name == "accuracy" else (1.0, SECOND)
+        loss = blend.logloss(self.ground.everything, self.ground.y)
+        return 1.0 / max(loss, LEAST), RIGHT * (2.0 if self.metric.name == "accuracy" else 1.0)
+
+    @cached_property
+    def _truth(self) -> Floats:
+        """float (m, classes): what all folds of the blend of everything say of the unlabelled rows."""
+        folds, subsets, counts = self.search.folds, self.search.subsets, np.array(self.search.available)
+        if folds is None:
+            raise ValueError("there are no unlabelled rows")
+        whole = frozenset(range(len(counts)))
+        weights = subsets.weights(whole)
+        return blend.tempered(folds.pooled(weights, counts), folds.temperature(weights, counts, subsets.temperature(whole)))
+
+    @cached_property
+    def _drawn(self) -> list[Codes]:
+        """Labels int (m,) drawn from that truth, a few times, the same ones always."""
+        draw = np.random.default_rng(0)
+        steps = self._truth.cumsum(axis=1)
+        return [
+            (draw.random((len(steps), 1)) * steps[:, -1:] > steps).sum(axis=1).clip(max=steps.shape[1] - 1) for _ in range(DRAWS)
+        ]
 
     def _rows(self, p: Floats, *, right: bool) -> Floats:
         """float (rows,): the merit of each row's answer, of one kind."""
-        y, q = self.ground.y, self.ground.everything
-        hard = _merit(p, np.eye(p.shape[1], dtype=np.float32)[y], right=right)
-        return np.asarray((1 - SOFT) * hard + SOFT * _merit(p, q, right=right))
+        y, rows = self.ground.y, np.arange(len(p))
+        hard = p.argmax(axis=1) == y if right else np.log(np.maximum(p[rows, y], blend.TINY))
+        return np.asarray((1 - SOFT) * hard + SOFT * _merit(p, self.ground.everything, right=right))
 
     def _error(self, one: Trial, other: Trial) -> float:
         """Standard error of the difference of two merits, row by row."""
@@ -147,7 +171,7 @@ class Judge:
         """Merit that the folds which a trial gave to unlabelled rows add to that of one fold each."""
         if trial.folded is None or trial.single is None or self.search.folds is None:
             return 0.0
-        q = trial.lane.truth
+        q = self._truth
         more = _merit(trial.folded, q, right=right).mean() - _merit(trial.single, q, right=right).mean()
         return self.search.folds.trust * float(more)
 

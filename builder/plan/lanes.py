@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int64]
 
 BINS = 12
-DRAWS = 8
 BEYOND = 3  # stops after the predicted optimum, for clocks that have seconds left
 LEVELS = 11  # stops of a lane that are tried
 
@@ -113,20 +112,6 @@ class Lane:
                 (tempered(folds.pooled(weights, counts), heat), tempered(folds.pooled(weights, np.minimum(counts, 1)), single))
             )
         return found
-
-    @cached_property
-    def truth(self) -> Floats:
-        """float (m, classes): the last stop's answers to the unlabelled rows, taken for calibrated."""
-        return self.unlabelled[-1][0]
-
-    @cached_property
-    def drawn(self) -> list[Codes]:
-        """Labels int (m,) drawn from `truth`, a few times, the same ones always."""
-        draw = np.random.default_rng(0)
-        steps = self.truth.cumsum(axis=1)
-        return [
-            (draw.random((len(steps), 1)) * steps[:, -1:] > steps).sum(axis=1).clip(max=steps.shape[1] - 1) for _ in range(DRAWS)
-        ]
 
     @cached_property
     def doubts(self) -> Floats:

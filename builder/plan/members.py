@@ -16,6 +16,7 @@ from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
 from builder.plan.prices import Family
+from builder.runtime import views
 from builder.train import record as trained
 from builder.train.record import TrainedModel, Version
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
+    from builder.runtime.contract import Input
 
 BATCH = 32  # samples per call in the notebook
 STANDIN = "standin"  # what prices of a run on the stand-in are filed under
@@ -47,24 +49,27 @@ class Member:
     def name(self) -> str:
         return f"{self.version.version}:{self.model.name}"
 
-    def price(self, model: ExportedModel) -> Price:
-        """Seconds and load time of one of its folds."""
-        return exported.price(self.export, model, self.prices, BATCH, self.backend)
+    def input(self, view: str) -> Input:
+        """How its images are decoded for a view."""
+        return views.input_of(view, self.model.input)
 
-    @property
-    def seconds(self) -> float:
+    def price(self, model: ExportedModel, view: str = "identity") -> Price:
+        """Seconds and load time of one of its folds."""
+        size = exported.size_of(view, self.model.input)
+        return exported.price(self.export, model, self.prices, BATCH, self.backend, size)
+
+    def seconds(self, view: str) -> float:
         """Per sample, of one fold; folds differ by noise only."""
-        return float(np.mean([self.price(model).ms_per_sample for model in self.export.of(self.model.name)])) / 1e3
+        return float(np.mean([self.price(model, view).ms_per_sample for model in self.export.of(self.model.name)])) / 1e3
 
     @property
     def load_s(self) -> float:
         """To load one fold."""
         return float(np.mean([self.price(model).load_ms for model in self.export.of(self.model.name)])) / 1e3
 
-    @property
-    def decode_s(self) -> float:
+    def decode_s(self, view: str) -> float:
         """Seconds per sample to read and resize its input; 0 when nobody measured it."""
-        key = self.model.input.key
+        key = self.input(view).key
         measured = self.prices.decode_ms.get(key) if self.prices else None
         return (measured if measured is not None else self.export.decode_ms.get(key, 0.0)) / 1e3
 
@@ -78,6 +83,7 @@ class Joined:
         families: Name, price and folds of each.
         origin: Member and view of each family.
         oof: float32 (families, rows, classes), NaN where a family has no honest prediction.
+        places: Of each family: where the rows are in its own version.
     """
 
     ids: tuple[str, ...]
@@ -86,6 +92,7 @@ class Joined:
     families: tuple[Family, ...]
     origin: tuple[tuple[Member, str], ...]
     oof: NDArray[np.float32]
+    places: tuple[list[int], ...]
 
 
 def versions_of(config: Config, weights: Path, default: str | None = None) -> dict[str, list[str]]:
@@ -159,18 +166,19 @@ def join(members: list[Member]) -> Joined:
             found=unknown[:5],
             remedy="bring it back from git",
         )
-    families, arrays, origin = [], [], []
+    families, arrays, origin, places = [], [], [], []
     truth = dict(zip(ids, labels, strict=True))
     for member in members:
         rows = _rows_of(member, members[0].name, ids, truth)
         numbers = tuple(model.fold for model in member.export.of(member.model.name))
-        shared = {member.model.input.key: member.decode_s}
         for view in member.export.views:
-            families.append(Family(f"{member.name} {view}", round(member.seconds, 7), numbers, member.load_s, shared))
+            shared = {member.input(view).key: member.decode_s(view)}
+            families.append(Family(f"{member.name} {view}", round(member.seconds(view), 7), numbers, member.load_s, shared))
+            places.append(rows)
             arrays.append(_array(member.export.oof(member.model.name, view), member)[rows])
             origin.append((member, view))
     y = np.array([number[label] for label in labels], dtype=np.int64)
-    return Joined(ids, y, folds, tuple(families), tuple(origin), np.stack(arrays))
+    return Joined(ids, y, folds, tuple(families), tuple(origin), np.stack(arrays), tuple(places))
 
 
 def _refuse_strangers(members: list[Member]) -> None:

@@ -36,16 +36,29 @@ SEARCHED = 2000  # rows
 CELLS = 60_000  # rows times classes that are searched on, when there are many classes
 TRIED = 6000  # rows
 BUDGETS = 10
+TIERED = 6  # lanes that tiers are tried on
 ROTATIONS = 3  # choices of first folds that fold gains are averaged over
 POINTS = 12
+FEWEST_UNLABELLED = 30  # rows
+FEWEST_WEIGHED = 10  # rows that all families answered, below which nothing is weighed
 FEWEST = 50  # rows that all families answered, below which the one that answered least is left out
 CARUANA_ROUNDS, CARUANA_ROWS = 15, 1000
 
 
 def course(
-    families: Sequence[Family], evidence: Evidence, metric: Metric, *, budget_s: float, rows: int, equal: bool = False
+    families: Sequence[Family],
+    evidence: Evidence,
+    metric: Metric,
+    *,
+    budget_s: float,
+    rows: int,
+    equal: bool = False,
+    first: float = 1.0,
 ) -> Course:
     """The plan for `rows` samples in `budget_s` seconds; with `equal` weights when asked.
+
+    `first` is the share of the budget that unit 1 may take on all samples, if there is a cheaper one: every sample gets it, even
+    on a machine that turns out to be slower by as much.
 
     Raises UserError when not even the cheapest unit fits.
     """
@@ -55,6 +68,9 @@ def course(
     if not known:
         return _without_oof(families, notes)
     unlabelled = evidence.unlabelled
+    if unlabelled is not None and unlabelled.shape[2] < FEWEST_UNLABELLED:
+        notes += (f"{unlabelled.shape[2]} unlabelled rows are too few to price folds by: {FEWEST_UNLABELLED} are the fewest",)
+        unlabelled = None
     heats, facts = calibrated(
         Evidence(
             evidence.oof[known][:, seen],
@@ -69,7 +85,7 @@ def course(
     judge = Judge(ground, search, metric)
     budget = budget_s / rows
     lanes = _lanes(search, ground, full, budget, metric)
-    best = judge.choose([lane.trial(rule, budget) for lane in lanes if lane.costs[0] <= budget for rule in lane.rules(budget)])
+    best = judge.choose(_trials(_safe(lanes, budget * first), judge, budget))
     steps = _steps(chosen, facts, best.lane, search, judge, equal=equal)
     own = np.ones(len(families))
     own[known] = heats
@@ -87,6 +103,12 @@ def course(
     )
 
 
+def _safe(lanes: Sequence[Lane], most: float) -> list[Lane]:
+    """Lanes whose first unit costs at most `most`; those that begin with the cheapest one when there are none."""
+    most = max(most, min(lane.costs[0] for lane in lanes))
+    return [lane for lane in lanes if lane.costs[0] <= most]
+
+
 def _refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: float, rows: int) -> None:
     one = [prices.of([int(f == g) for g in range(len(families))]) * rows for f in range(len(families))]
     cheapest = int(np.argmin(one))
@@ -96,7 +118,7 @@ def _refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: floa
             "the budget is too small for even the cheapest unit",
             found=f"{budget_s:g} s for {rows} rows",
             expected=f"at least {one[cheapest]:.6g} s, for one fold of {families[cheapest].name}",
-            remedy=f"give more seconds; {budget_s:g} s are enough for about {fits} rows",
+            remedy="give more seconds" + (f"; {budget_s:g} s are enough for about {fits} rows" if fits else ""),
         )
 
 
@@ -110,6 +132,9 @@ def _known(families: Sequence[Family], evidence: Evidence) -> tuple[list[int], N
         known.remove(least)
         notes.append(f"{families[least].name}: only {answered[least].sum()} rows, too few in common with the others")
     seen = np.asarray(answered[known].all(axis=0)) if known else np.zeros(answered.shape[1], dtype=bool)
+    if known and seen.sum() < FEWEST_WEIGHED:
+        notes.append(f"{seen.sum()} out-of-fold rows are too few to weigh by: {FEWEST_WEIGHED} are the fewest")
+        return [], seen, tuple(notes)
     if known and not seen.all():
         notes.append(f"weighed on the {seen.sum()} of {len(seen)} rows that every family answered")
     return known, seen, tuple(notes)
@@ -168,6 +193,15 @@ def _lanes(search: Search, ground: Ground, full: Floats, budget: float, metric: 
             start = tuple(f for f in order for _ in range(min(depth, search.available[f])))
             chains.setdefault(search.finish(start, full), f"{name}, {depth} folds")
     return [Lane(name, chain, search, ground) for chain, name in chains.items()]
+
+
+def _trials(lanes: Sequence[Lane], judge: Judge, budget: float) -> list[Trial]:
+    """The simple rules on every lane; tiers, of which each lane has many, on the lanes that are best with the simple ones."""
+    rules = {id(lane): list(lane.rules(budget)) for lane in lanes}
+    simple = {id(lane): [lane.trial(rule, budget) for rule in rules[id(lane)] if rule.kind != "tiers"] for lane in lanes}
+    best = sorted(lanes, key=lambda lane: -max(judge.merit(trial) for trial in simple[id(lane)]))[:TIERED]
+    tiers = [lane.trial(rule, budget) for lane in best for rule in rules[id(lane)] if rule.kind == "tiers"]
+    return [trial for lane in lanes for trial in simple[id(lane)]] + tiers
 
 
 def _steps(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.plan.blend import tempered
+from builder.plan.blends import Blend, References
 from builder.plan.course import Course
 from builder.plan.effort import spend
 from builder.runtime.contract import Effort
@@ -41,14 +42,17 @@ class Played:
     seconds: float
 
 
-def play(course: Course, predictions: Floats, budget_s: float) -> Played:
-    """Answer `predictions` float (families, folds, rows, classes) in `budget_s` seconds. Never overspends."""
+def play(course: Course, predictions: Floats, budget_s: float, kind: str = "weighted", references: References = ()) -> Played:
+    """Answer `predictions` float (families, folds, rows, classes) in `budget_s` seconds. Never overspends.
+
+    `kind` is the blend that the course's weights are for; `references`, one per family, are what a `rank` counts among.
+    """
     effort = reachable(course.effort)
     rows, classes = predictions.shape[2:]
     answers = np.empty((len(effort.stops), rows, classes), np.float32)
     for start in range(0, rows, CHUNK):
         part = slice(start, start + CHUNK)
-        answers[:, part] = prefixes(course, predictions[:, :, part], effort.stops)
+        answers[:, part] = prefixes(course, predictions[:, :, part], effort.stops, kind, references)
     doubts = np.stack([doubt(p) for p in answers])
     per_sample = np.cumsum([step.seconds for step in course.steps])
     fixed = np.cumsum([step.fixed for step in course.steps])
@@ -68,7 +72,9 @@ def reachable(effort: Effort) -> Effort:
     return Effort(effort.kind, before + effort.stops, effort.common + len(before), worth, effort.doubts, effort.shape)
 
 
-def prefixes(course: Course, predictions: Floats, lengths: Sequence[int]) -> Floats:
+def prefixes(
+    course: Course, predictions: Floats, lengths: Sequence[int], kind: str = "weighted", references: References = ()
+) -> Floats:
     """float32 (lengths, rows, classes): the answers of the prefixes of these lengths."""
     units: list[Floats] = []
     for step in course.steps[: max(lengths)]:
@@ -77,6 +83,11 @@ def prefixes(course: Course, predictions: Floats, lengths: Sequence[int]) -> Flo
     found = []
     for length in lengths:
         step = course.steps[length - 1]
+        if kind != "weighted":
+            known = tuple(references[unit.family] for unit in course.steps[:length]) if kind == "rank" else ()
+            table = Blend(kind, step.weights, step.temperature, step.shift, known, length)
+            found.append(table(np.stack(units[:length])).astype(np.float32))
+            continue
         pooled = np.zeros_like(units[0])
         for weight, p in zip(step.weights, units, strict=False):
             if weight > 0:

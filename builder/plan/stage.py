@@ -19,6 +19,7 @@ from builder.export import record as exported
 from builder.plan import choosing
 from builder.plan.blending import Blending, blending, known
 from builder.plan.course import Course, Point
+from builder.plan.gate import refuse_lost
 from builder.plan.members import BATCH, Member, join, members, versions_of
 from builder.runtime.contract import SCHEMA, Answer, Plan, Probe, Source, Unit
 from builder.workspace import canonical_json, digest_of, read_json, short, write_json
@@ -55,7 +56,10 @@ class Planned:
 
 
 def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Member]) -> tuple[Planned, bool]:
-    """Write plan.json for `joined` into `folder`; False when the one that is there says the same already."""
+    """Write plan.json for `joined` into `folder`; False when the one that is there says the same already.
+
+    Raises GateError when the exports' ensemble lost more score than is allowed.
+    """
     together, machine = join(joined), machines.load(config.competition.machine)
     metric = metrics.get(config.competition.metric)
     visible = len(competition.read_table(root / config.data.test))
@@ -82,6 +86,7 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
         references=blended.references,
     )
     made.check()
+    refuse_lost(config, made, together, metric)
     path = folder / FILE
     raw = made.to_json()
     fresh = not path.is_file() or canonical_json(read_json(path, remedy=f"kkb plan {name}")) != canonical_json(raw)
@@ -174,11 +179,11 @@ def _unit(member: Member, view: str, fold: int, temperature: float) -> Unit:
         dataset=member.name,
         file=model.file,
         backend=member.backend,
-        input=member.model.input,
+        input=member.input(view),
         batch=BATCH,
-        seconds=round(member.price(model).ms_per_sample / 1e3, 7),  # a tenth of a microsecond is finer than any clock needs
-        load_s=round(member.price(model).load_ms / 1e3, 4),
-        decode_s=round(member.decode_s, 7),
+        seconds=round(member.price(model, view).ms_per_sample / 1e3, 7),  # a tenth of a microsecond is finer than any clock needs
+        load_s=round(member.price(model, view).load_ms / 1e3, 4),
+        decode_s=round(member.decode_s(view), 7),
         temperature=temperature,
     )
 

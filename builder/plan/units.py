@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import UserError
+from builder.plan.blends import KINDS, References
 from builder.plan.course import Course, Evidence, Point, Step, Told
 from builder.plan.prices import Family
 from builder.runtime.contract import EFFORTS, Effort
@@ -42,13 +43,15 @@ class Offer:
 
 @dataclass(frozen=True)
 class UnitsPlan:
-    """A plan as `kkb plan --units` writes it."""
+    """A plan as `kkb plan --units` writes it; `references`, one per family, are those of a `rank` blend."""
 
     metric: str
     rows: int
     budget_s: float
     folds: int
     course: Course
+    blend: str = "weighted"
+    references: References = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `load` reads them back."""
@@ -80,8 +83,11 @@ class UnitsPlan:
                 for step in course.steps
             ],
             "prefixes": [
-                {"weights": list(step.weights), "temperature": step.temperature, "score": step.score} for step in course.steps
+                {"weights": list(s.weights), "temperature": s.temperature, "shift": list(s.shift), "score": s.score}
+                for s in course.steps
             ],
+            "blend": self.blend,
+            "references": self.references,
             "effort": dataclasses.asdict(course.effort),
             "predicted": [dataclasses.asdict(point) for point in course.predicted],
             "explained": [dataclasses.asdict(told) for told in course.told],
@@ -101,8 +107,9 @@ def read(folder: Path) -> Offer:
             expected=f"{len(families)} families, as in units.json",
             remedy="save the families in the order of units.json",
         )
-    y = _codes(folder / "y.npy", oof.shape, "the true class of each row")
-    fold = _codes(folder / "fold.npy", oof.shape, "the fold of each row")
+    y = _codes(folder / "y.npy", "the true class of each row")
+    fold = _codes(folder / "fold.npy", "the fold of each row")
+    _refuse_other_rows(folder, oof.shape, len(y), len(fold))
     if y.min() < 0 or y.max() >= oof.shape[2]:
         raise UserError(
             "it names classes that the predictions do not have",
@@ -128,7 +135,7 @@ def load(path: Path) -> UnitsPlan:
         if raw["schema"] != SCHEMA:
             raise ValueError(f"schema {raw['schema']!r}, this kkb reads {SCHEMA!r}")
         plan = _plan(raw)
-        _check(plan.course)
+        _check(plan)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         what = f"no key {error}" if isinstance(error, KeyError) else error
         raise UserError(
@@ -153,6 +160,7 @@ def _plan(raw: Mapping[str, Any]) -> UnitsPlan:
             gain=unit["gain"],
             seconds=float(unit["seconds"]),
             fixed=float(unit["fixed_s"]),
+            shift=tuple(float(number) for number in prefix["shift"]),
         )
         for unit, prefix in zip(raw["units"], raw["prefixes"], strict=True)
     )
@@ -172,16 +180,24 @@ def _plan(raw: Mapping[str, Any]) -> UnitsPlan:
         tuple(Told(**told) for told in raw["explained"]),
         tuple(raw["notes"]),
     )
-    return UnitsPlan(raw["metric"], int(raw["rows"]), float(raw["budget_s"]), int(raw["folds"]), course)
+    known = tuple(tuple(tuple(float(p) for p in label) for label in family) for family in raw["references"])
+    return UnitsPlan(raw["metric"], int(raw["rows"]), float(raw["budget_s"]), int(raw["folds"]), course, raw["blend"], known)
 
 
-def _check(course: Course) -> None:
+def _check(plan: UnitsPlan) -> None:
     """Raise ValueError when a plan contradicts itself."""
+    course = plan.course
     stops, count = course.effort.stops, len(course.steps)
     if course.effort.kind not in EFFORTS or not stops or list(stops) != sorted(set(stops)) or stops[0] < 1 or stops[-1] > count:
         raise ValueError(f"a rule of effort with stops {list(stops)} for {count} units")
+    if plan.blend not in KINDS:
+        raise ValueError(f"blend {plan.blend!r}")
+    if plan.blend == "rank" and not all(plan.references[step.family] for step in course.steps):
+        raise ValueError("a rank without references")
     for length, step in enumerate(course.steps, start=1):
-        if len(step.weights) != length or min(step.weights) < 0 or abs(sum(step.weights) - 1) > 1e-6:
+        if len(step.weights) != length:
+            raise ValueError(f"{len(step.weights)} weights for prefix {length}")
+        if plan.blend != "stack" and (min(step.weights) < 0 or abs(sum(step.weights) - 1) > 1e-6):
             raise ValueError(f"the weights of prefix {length} are not a convex combination of {length}")
         if step.fold not in course.families[step.family].folds:
             raise ValueError(f"unit {length} is fold {step.fold} of {len(course.families[step.family].folds)}")
@@ -235,19 +251,32 @@ def _array(path: Path, kind: str, shape: str, dimensions: int) -> NDArray[Any]:
     return np.asarray(found, dtype=np.float32)
 
 
-def _codes(path: Path, shape: tuple[int, ...], what: str) -> NDArray[np.int64]:
-    found = array(path, f"{what}, integers ({shape[1]},)")
-    if found.shape != (shape[1],):
+def _codes(path: Path, what: str) -> NDArray[np.int64]:
+    found = array(path, f"{what}, integers (rows,)")
+    number = np.issubdtype(found.dtype, np.number) and not np.iscomplexobj(found)
+    if found.ndim != 1 or not number or not (np.isfinite(found).all() and (found == np.round(found)).all()):
         raise UserError(
-            "its rows do not match oof.npy",
+            f"{what} is not an integer",
             file=path,
-            found=f"shape {found.shape}",
-            expected=f"({shape[1]},), for oof.npy {shape}",
-            remedy="save both from the same table of rows",
+            found=f"{found.dtype} {found.shape}",
+            expected="integers (rows,)",
+            remedy="save codes: 0 for the first class or fold, 1 for the second",
         )
-    if not (np.issubdtype(found.dtype, np.integer) or (np.isfinite(found).all() and (found == np.round(found)).all())):
-        raise UserError(f"{what} is not an integer", file=path, found=found.dtype, expected="integers", remedy="save codes")
     return np.asarray(found, dtype=np.int64)
+
+
+def _refuse_other_rows(folder: Path, shape: tuple[int, ...], labels: int, folds: int) -> None:
+    """Predictions, labels and folds belong to the same rows. The file that disagrees with the two others is named."""
+    if shape[1] == labels == folds:
+        return
+    file = "oof.npy" if labels == folds else "y.npy" if folds == shape[1] else "fold.npy"
+    raise UserError(
+        "its rows do not match the other files",
+        file=folder / file,
+        found=f"oof.npy {shape[1]} rows, y.npy {labels}, fold.npy {folds}",
+        expected="the same rows in all of them, in the same order",
+        remedy="save all from the same table of rows",
+    )
 
 
 def _unlabelled(path: Path, families: tuple[Family, ...], folds: int, classes: int) -> NDArray[Any] | None:
@@ -287,7 +316,7 @@ def _refuse_holes(oof: NDArray[Any], fold: NDArray[np.int64], families: tuple[Fa
             raise UserError(
                 f"family {family.name} has no prediction for some rows",
                 file=path,
-                found=f"NaN in {len(rest)} of {len(p)} rows, the first of them row {rest[0]} (fold {fold[rest[0]]})",
+                found=f"NaN or infinity in {len(rest)} of {len(p)} rows, the first of them row {rest[0]} (fold {fold[rest[0]]})",
                 expected="a prediction for every row of a fold, or NaN for all of it (a hold-out)",
                 remedy="predict those rows, or take the family out of units.json and the arrays",
             )

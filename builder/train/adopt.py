@@ -163,8 +163,9 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
     shape, mean, std = sources.shape_of(model, source)
     points = [_converted(job, model, fold, source) for fold in found.files]
     _refuse_twins(model, points)
-    pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.workspace.cache, report=job.report)
-    predicted = oof.empty(len(pixels), len(job.rows.classes), job.config.inference.views)
+    names = job.config.inference.views
+    pixels = images.seen(job.rows.paths, shape, names, root=job.root, cache=job.workspace.cache, report=job.report)
+    predicted = oof.empty(len(job.rows.ids), len(job.rows.classes), names)
     scored = []
     for point in points:
         job.tell(f"{model.name} fold {point.fold}: predict the rows it did not see")
@@ -201,7 +202,9 @@ def _converted(job: Job, model: Model, fold: int, source: Path | None) -> Checkp
     notes = checkpoints.load(module.backbone, path, len(job.rows.classes))
     job.notes += [f"{model.name}: {note}" for note in notes]
     shape, _, _ = sources.shape_of(model, source)
-    models.check(module, shape.height, shape.width, len(job.rows.classes), model.build or model.backbone, source)
+    called = model.build or model.backbone
+    models.check(module, shape.height, shape.width, len(job.rows.classes), called, source)
+    models.check_views(module, shape, job.config.inference.views, len(job.rows.classes), called, source)
     file = job.folder / "checkpoints" / (f"{model.name}-f{fold}.safetensors" if fold >= 0 else f"{model.name}-all.safetensors")
     checkpoints.save(module.backbone, file)
     return Checkpoint(

@@ -14,7 +14,7 @@ from builder import metrics, models
 from builder.workspace import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -27,11 +27,11 @@ def empty(rows: int, classes: int, views: Sequence[str]) -> Oof:
     return {view: np.full((rows, classes), np.nan, dtype=np.float32) for view in views}
 
 
-def fill(found: Oof, module: torch.nn.Module, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-    """Predict `rows` of `pixels`, uint8 (n, height, width, 3), with the model that did not see them."""
+def fill(found: Oof, module: torch.nn.Module, pixels: Mapping[str, NDArray[np.uint8]], rows: NDArray[np.int64]) -> None:
+    """Predict `rows` with the model that did not see them. `pixels`: view -> all images as it asks for them (`images.seen`)."""
     for view, predicted in found.items():
         if len(rows):
-            predicted[rows] = models.probabilities(module, pixels, rows, view)
+            predicted[rows] = models.probabilities(module, pixels[view], rows, view)
 
 
 def save(found: Oof, folder: Path, model: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from builder import checkpoints, competition, images, metrics, models
 from builder.errors import UserError
 from builder.progress import Report, silent
+from builder.runtime import views
 from builder.train import fit, folds, naming, oof, record, sources
 from builder.train.naming import current, digest
 from builder.train.record import Checkpoint, TrainedModel, Version
@@ -93,10 +94,21 @@ def train(
         for model in config.model:
             source = sources.folder_of(model, workspace, name)
             sources.check(model, len(rows.classes), source)
-            images.decoded(rows.paths, sources.shape_of(model, source)[0], root=root, cache=workspace.cache, report=report)
+            _refuse_sizes(config, model, len(rows.classes), source)
+            shape, _, _ = sources.shape_of(model, source)
+            images.seen(rows.paths, shape, config.inference.views, root=root, cache=workspace.cache, report=report)
         folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
         job = Job(config, rows, assignment, root, folder, workspace, name, report)
         return _trained_version(job, name, key, fold), True
+
+
+def _refuse_sizes(config: Config, model: Model, classes: int, source: Path | None) -> None:
+    """Raise UserError when a view shows the network a size that it cannot take: hours of training would come before that."""
+    shape, _, _ = sources.shape_of(model, source)
+    names = config.inference.views
+    if any(views.shape_of(name, shape) != (shape.height, shape.width) for name in names):
+        module = sources.network(model, classes, source, pretrained=False)
+        models.check_views(module, shape, names, classes, model.build or model.backbone, source)
 
 
 def _trained_version(job: Job, name: str, key: str, fold: int | None) -> Version | None:
@@ -203,12 +215,13 @@ def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Versi
 def _trained(job: Job, model: Model) -> TrainedModel:
     folder = job.source(model)
     shape, mean, std = sources.shape_of(model, folder)
-    pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.cache)
+    names = job.config.inference.views
+    pixels = images.seen(job.rows.paths, shape, names, root=job.root, cache=job.cache)
     told = [read_json(_fold_file(job.folder, model.name, fold), remedy="train again") for fold in range(job.config.cv.folds)]
     for fact in told:
         fact.pop("device")
     points = tuple(Checkpoint(**fact) for fact in told)
-    found = oof.empty(len(pixels), len(job.rows.classes), job.config.inference.views)
+    found = oof.empty(len(job.rows.ids), len(job.rows.classes), names)
     for checkpoint in points:
         module = sources.network(model, len(job.rows.classes), folder, pretrained=False)
         models.load_weights(module, job.folder / "checkpoints" / checkpoint.file)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+
+from tests.export import memory
 
 pytestmark = pytest.mark.bench
 
@@ -28,55 +26,14 @@ BACKBONES = {
     "swin": "swin_tiny_patch4_window7_224",
     "deit": "deit_tiny_patch16_224",
 }
-CHILD = """
-import json, sys, threading, time
-import numpy as np, onnxruntime, timm, torch
-from pathlib import Path
-from builder import metrics, models
-from builder.export import convert, fold, onnx_format, source
-
-def module(name, side):
-    return source.image(models.portable(timm.create_model(name, num_classes=10), (0.5,) * 3, (0.2,) * 3).eval(), side, side)
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
-
-folder = Path(sys.argv[1])
-onnx_format.save(onnx_format.trace(module("test_resnet", 32)), folder / "warm.onnx")  # imports are not the model's
-taken = module("resnet50", 224)
-pixels = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)
-taken.answers({"image": pixels[:32]})
-size = sum(p.numel() * 4 for p in taken.module.parameters()) / 1e6
-before, peak, done = resident(), [0.0], threading.Event()
-
-def watch():
-    while not done.wait(0.002):
-        peak[0] = max(peak[0], resident())
-
-threading.Thread(target=watch, daemon=True).start()
-started = time.perf_counter()
-graph = onnx_format.trace(taken)
-onnx_format.save(graph, folder / "model.onnx")
-written, write_peak = time.perf_counter() - started, peak[0] - before
-del graph
-recipe = fold.Recipe(folder, "onnx", "fp32", ("identity",), 32, None, metrics.get("accuracy"), np.arange(64) % 10, "cpu", 2, "")
-started = time.perf_counter()
-fold.export(recipe, "m", 0, taken, pixels, np.arange(32))
-whole = time.perf_counter() - started
-done.set()
-print(json.dumps({"size_mb": size, "write_s": written, "write_mb": write_peak, "fold_s": whole, "fold_mb": peak[0] - before}))
-"""
 
 
-def test_a_fold_of_a_hundred_megabytes_takes_a_minute_and_twice_its_size(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "MALLOC_ARENA_MAX": "2"}
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CHILD, tmp_path], check=True, stdout=subprocess.PIPE, env=environment
-    )
-    told = json.loads(ran.stdout.splitlines()[-1])
-    print("export of resnet50:", {key: round(value, 1) for key, value in told.items()})
-    assert told["fold_s"] <= 60
-    assert told["write_mb"] <= 2 * told["size_mb"]
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_fold_of_a_hundred_megabytes_takes_a_minute_and_twice_its_size(precision, tmp_path):
+    told = memory.measured(tmp_path, precision, "apart")
+    print(f"export of resnet50 in {precision}:", {key: round(value, 1) for key, value in told.items()})
+    assert told["above_mb"] <= 2 * told["weights_mb"]
+    assert told["seconds"] <= 60
 
 
 @pytest.mark.parametrize("family", BACKBONES)

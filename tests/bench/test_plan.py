@@ -11,99 +11,19 @@ import sys
 import numpy as np
 import pytest
 
-from builder import metrics
-from builder.plan import baseline, blend, planner, playing
-from builder.plan.course import Course, Evidence
-from builder.plan.judge import Judge
-from builder.plan.lanes import Lane
-from builder.plan.prices import Family, Prices
-from builder.runtime.contract import Effort
 from tests import problems
+from tests.plan.cases import Case
 
 pytestmark = pytest.mark.bench
 
 SEEDS = tuple(int(seed) for seed in os.environ.get("KKB_SEEDS", "101 102").split())
 NAMES = [(kind, seed) for kind in problems.KINDS for seed in SEEDS]
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5)
-LOGLOSS, ACCURACY = metrics.get("logloss"), metrics.get("accuracy")
-
-
-class Case:
-    """A problem with its plans; accuracy in percentage points against the full weighted ensemble, logloss as a ratio to it."""
-
-    def __init__(self, kind, seed):
-        self.problem = problems.problem(kind, seed)
-        made = self.problem
-        self.rows = len(made.truth)
-        folds = tuple(range(made.folds))
-        self.families = [Family(name, float(cost), folds) for name, cost in zip(made.names, made.cost, strict=True)]
-        self.evidence = Evidence(made.oof, made.y, made.fold, made.unlabelled)
-        heats, self.facts = planner.calibrated(self.evidence)
-        self.cooled = np.stack([[planner.cooled(p, heat) for p in q] for q, heat in zip(made.test, heats, strict=True)])
-        weights = blend.convex_weights(self.facts.oof, made.y)
-        heat = blend.temperature(blend.pooled(self.facts.oof, weights), made.y)
-        full = blend.pooled(self.cooled.mean(axis=1), weights)
-        self.full = blend.tempered(full, heat)
-        self.full_loss = min(blend.logloss(p, made.truth) for p in (full, self.full))
-        self.played = {}
-
-    def seconds(self, share):
-        return share * self.problem.full * self.rows
-
-    def measured(self, answers):
-        """(accuracy against the full ensemble in points, logloss ratio, right answers)."""
-        truth = self.problem.truth
-        right = answers.argmax(axis=1) == truth
-        points = 100 * (right.mean() - (self.full.argmax(axis=1) == truth).mean())
-        return points, blend.logloss(answers, truth) / self.full_loss, right
-
-    def plan(self, share):
-        if share not in self.played:
-            course = planner.course(self.families, self.evidence, LOGLOSS, budget_s=self.seconds(share), rows=self.rows)
-            self.played[share] = (course, playing.play(course, self.problem.test, self.seconds(share)))
-        return self.played[share]
-
-    def fixed_list(self, share):
-        """What people do: best first, all folds, equal weights, what fits."""
-        order = baseline.best_first(self.evidence, LOGLOSS)
-        chosen = baseline.fitting(self.families, order, self.seconds(share), self.rows)
-        if not chosen:  # not even five folds of anything: one fold of the best that fits
-            chosen = [next(f for f in order if self.families[f].seconds * self.rows <= self.seconds(share))]
-            return self.problem.test[chosen[0], 0]
-        return self.problem.test[chosen].mean(axis=(0, 1), dtype=np.float64)
-
-    @functools.cached_property
-    def prepared(self):
-        prices = Prices.of_families(self.families, self.rows)
-        return planner._prepared(self.families, self.facts, prices, equal=False)
-
-    def rival(self, lane, effort, share):
-        search, ground, _ = self.prepared
-        steps = planner._steps(self.families, self.facts, lane, search, Judge(ground, search, LOGLOSS), equal=False)
-        heats, _ = planner.calibrated(self.evidence)
-        return playing.play(Course(tuple(self.families), heats, steps, effort), self.problem.test, self.seconds(share)).answers
-
-    def static(self, share):
-        """The best holding at that budget, the same for every sample."""
-        search, ground, _ = self.prepared
-        found = search.best(share * self.problem.full)
-        return self.rival(Lane("static", found.chain, search, ground), Effort("static", (len(found.chain),)), share)
-
-    def cascade(self, share):
-        """All folds of Caruana's families, cheap to dear, each tier with its own temperature, the doubtful further."""
-        search, ground, _ = self.prepared
-        few = planner.sample(ground.y, planner.CARUANA_ROWS)
-        picked = blend.caruana(ground.oof[:, few], ground.y[few], LOGLOSS, planner.CARUANA_ROUNDS)
-        order = sorted(picked, key=lambda f: self.families[f].seconds)
-        lane = Lane("cascade", tuple(f for f in order for _ in range(self.problem.folds)), search, ground)
-        judge = Judge(ground, search, LOGLOSS)
-        trials = [lane.trial(rule, share * self.problem.full) for rule in lane.rules(share * self.problem.full)]
-        return self.rival(lane, max(trials, key=judge.merit).effort, share)
 
 
 @functools.cache
 def case(kind, seed):
-    return Case(kind, seed)
+    return Case(problems.problem(kind, seed))
 
 
 def table(share):
@@ -165,37 +85,26 @@ def test_nothing_is_ever_overspent():
 def test_steps_that_matter_were_predicted_with_the_right_sign():
     right = total = 0
     for name in NAMES:
-        one = case(*name)
-        course, truth = one.plan(0.25)[0], one.problem.truth
-        before = None
-        for start in range(0, len(course.steps), 8):
-            lengths = range(start + 1, min(start + 8, len(course.steps)) + 1)
-            for step, p in zip(course.steps[start:], playing.prefixes(course, one.problem.test, lengths), strict=False):
-                loss = -np.log(np.maximum(p[np.arange(len(truth)), truth], 1e-12))
-                if before is not None:
-                    gain = before - loss
-                    if abs(gain.mean()) > 2 * gain.std() / np.sqrt(len(gain)):
-                        total += 1
-                        same = (gain.mean() > 0) == (step.gain > 0)
-                        right += same
-                        if not same:
-                            family = course.families[step.family].name
-                            print(f"  {name} unit {len(step.weights)}, {family}: {gain.mean():+.5f}, predicted {step.gain:+.5f}")
-                before = loss
+        for unit, true, said in case(*name).steps(0.25):
+            total += 1
+            right += (true > 0) == (said > 0)
+            if (true > 0) != (said > 0):
+                print(f"  {name} unit {unit}: {true:+.5f}, predicted {said:+.5f}")
     print(f"  {right} of {total} steps beyond two standard errors had the right sign")
     assert right >= 0.9 * total
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_folds_win_is_told_within_a_factor_of_two(name):
+    said, true = case(*name).folds_win()
+    print(f"  {name}: five folds win {true:.4f}, predicted {said:.4f}, ratio {said / true:.2f}")
+    assert true / 2 <= said <= true * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_greedy_is_within_a_thousandth_of_looking_at_every_subset(name):
     """One fold of each of the 12 families: 4,095 subsets at every budget."""
-    one = case(*name)
-    search, _, _ = one.prepared
-    single = type(search)(search.subsets, None, search.prices, [1] * len(one.families))
-    for share in (0.1, 0.25, 0.5):
-        budget = share * one.problem.cost.sum()
-        everything = min(single.loss(holding) for holding in single._all(budget))
-        greedy = min(single.grow(seed, budget).loss for seed in single._seeds(budget))
+    for share, greedy, everything in case(*name).greedy_and_everything((0.1, 0.25, 0.5)):
         print(f"  {name} {share:.0%}: greedy {greedy:.5f}, everything {everything:.5f}")
         assert greedy <= everything + 1e-3
 

@@ -48,7 +48,7 @@ def rows(count=ROWS):
 
 def ordered(form="onnx", kind="fp32", feeds=None):
     feeds = feeds or rows()
-    return convert.Order(form, kind, feeds, feeds, planned=32)
+    return convert.Order(form, kind, (parity.Case(feeds),), feeds, planned=32, others=(feeds,))
 
 
 def run_of(path):
@@ -65,7 +65,7 @@ def gate(step, rungs, start):
 def made(taken, folder, **options):
     scratch = folder / "scratch"
     scratch.mkdir()
-    return convert.convert(taken, ordered(**options), folder / "m-f0", run_of, gate, scratch)
+    return convert.convert(lambda: taken, ordered(**options), folder / "m-f0", run_of, gate, scratch)
 
 
 def fixed_reshape(module, table):
@@ -301,7 +301,8 @@ def test_the_ensemble_is_compared_on_rows_that_all_can_answer():
     before[0][3] = np.nan
     after = [array * 1.0 for array in before]
     y = before[0].argmax(1)
-    rung = parity.ensemble(before, after, (0.25, 0.75), metrics.get("accuracy"), y)
+    pooled = (np.tensordot((0.25, 0.75), np.stack(arrays), axes=1) for arrays in (before, after))
+    rung = record.ensemble(*pooled, metrics.get("accuracy"), y)
     assert (rung.step, rung.rows, rung.max_abs_diff, rung.score_delta) == ("ensemble", 19, 0.0, 0.0)
 
 

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from builder import metrics
 from builder.errors import UserError
-from builder.plan import baseline, blend, blends, planner, playing
+from builder.plan import baseline, blend, planner, playing
 from builder.plan.course import Evidence
-from builder.plan.prices import Family
-from tests import problems
 
 from .arrays import World
 
@@ -179,57 +175,8 @@ def test_at_a_quarter_of_the_cost_the_plan_is_nearly_the_full_blend_and_beats_th
     assert blend.logloss(played.answers, world.truth) < blend.logloss(listed, world.truth)
 
 
-@settings(max_examples=8)
-@given(seed=st.integers(0, 1000), kind=st.sampled_from(sorted(blends.KINDS)))
-def test_blends_that_were_asked_for_answer_with_probabilities_and_honestly(seed, kind):
-    world = World(seed, (1.0, 1.5), rows=200)
-    found = blends.cross_fitted(kind, world.oof, world.y, world.fold, LOGLOSS)
-    np.testing.assert_allclose(found.answers.sum(axis=1), 1)
-    lied = np.where(world.fold == 0, (world.y + 1) % 3, world.y)
-    after = blends.cross_fitted(kind, world.oof, lied, world.fold, LOGLOSS)
-    np.testing.assert_array_equal(after.answers[world.fold == 0], found.answers[world.fold == 0])
-
-
-@pytest.mark.parametrize("kind", sorted(blends.KINDS))
-def test_every_blend_of_two_is_better_than_the_worse_of_them(kind):
-    world = World(2, (1.2, 1.6), rows=1500)
-    found = blends.cross_fitted(kind, world.oof, world.y, world.fold, ACCURACY)
-    assert found.score > min(ACCURACY(world.y, p) for p in world.oof)
-
-
-def test_a_stack_of_calibrated_members_is_as_good_as_their_weighted_mean():
-    world = World(4, (1.2, 1.6, 1.8), rows=1500)
-    stacked, weighted = (blends.cross_fitted(k, world.oof, world.y, world.fold, LOGLOSS).score for k in ("stack", "weighted"))
-    assert stacked < 1.05 * weighted
-
-
-def test_an_unknown_blend_is_named():
-    with pytest.raises(UserError, match="unknown blend 'gmean'"):
-        blends.fit("gmean", np.zeros((1, 2, 2)), np.zeros(2, np.int64))
-
-
 def test_caruana_picks_the_best_family_first_and_repeats_none():
     world = World(0, (0.5, 2.0, 1.0))
     order = blend.caruana(world.oof, world.y, LOGLOSS, 10)
     assert order[0] == 1
     assert len(set(order)) == len(order)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", problems.KINDS)
-def test_real_families_at_a_quarter_of_their_cost(kind):
-    """scikit-learn families on a smaller problem than the bench's: close to the full blend, and better than the list."""
-    made = problems.problem(kind, 5, rows=1500, test=3000, folds=3, families=6)
-    families = [Family(name, float(cost), (0, 1, 2)) for name, cost in zip(made.names, made.cost, strict=True)]
-    evidence = Evidence(made.oof, made.y, made.fold, made.unlabelled)
-    budget = 0.25 * made.full * len(made.truth)
-    course = planner.course(families, evidence, ACCURACY, budget_s=budget, rows=len(made.truth))
-    heats, facts = planner.calibrated(evidence)
-    cooled = np.stack([[planner.cooled(p, heat) for p in q] for q, heat in zip(made.test, heats, strict=True)])
-    full = blend.pooled(cooled.mean(axis=1), blend.convex_weights(facts.oof, made.y))
-    played = playing.play(course, made.test, budget)
-    assert played.seconds <= budget
-    assert ACCURACY(made.truth, played.answers) >= ACCURACY(made.truth, full) - 0.01
-    listed = baseline.fitting(families, baseline.best_first(evidence, ACCURACY), budget, len(made.truth))
-    if listed:
-        assert ACCURACY(made.truth, played.answers) > ACCURACY(made.truth, made.test[listed].mean(axis=(0, 1)))

@@ -82,6 +82,20 @@ def test_simulate_says_what_was_spent_and_scored_and_writes_the_answers(world, m
     assert shown["spent_s"] == pytest.approx(seconds, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["rank", *(pytest.param(k, marks=pytest.mark.slow) for k in ("geometric", "vote", "stack"))])
+def test_a_blend_that_was_asked_for_is_planned_written_read_and_played(world, tmp_path, capsys, kind):
+    folder = write(tmp_path / "u", world)
+    plan(folder, blend=kind)
+    read = units.load(folder / "plan.json")
+    assert read.blend == kind
+    assert any(note.startswith(f"{kind}, as asked: logloss") for note in read.course.notes)
+    capsys.readouterr()
+    code, shown = simulate((folder, folder / "plan.json"), capsys, "--y", str(folder / "truth.npy"), "--metric", "accuracy")
+    assert code == 0
+    assert shown["score"] > max(np.mean(world.oof[0].argmax(axis=1) == world.y), 0.5)
+    assert shown["spent_s"] <= 2.5
+
+
 def test_simulate_without_enough_seconds_tells_how_many_rows_got_nothing(made, capsys):
     code, shown = simulate(made, capsys, budget="0.9")
     assert code == 0
@@ -90,15 +104,18 @@ def test_simulate_without_enough_seconds_tells_how_many_rows_got_nothing(made, c
 
 
 BAD = {
-    "rows": ({"y": np.zeros(599, np.int64)}, "y.npy", "rows do not match", "shape (599,)"),
-    "folds": ({"fold": np.zeros(5, np.int64)}, "fold.npy", "rows do not match", "shape (5,)"),
+    "rows": ({"y": np.zeros(599, np.int64)}, "y.npy", "rows do not match", "oof.npy 600 rows, y.npy 599, fold.npy 600"),
+    "folds": ({"fold": np.zeros(5, np.int64)}, "fold.npy", "rows do not match", "oof.npy 600 rows, y.npy 600, fold.npy 5"),
+    "predicted": ({"oof": np.full((3, 9, 3), 1 / 3)}, "oof.npy", "rows do not match", "oof.npy 9 rows, y.npy 600, fold.npy 600"),
     "families": ({"oof": np.full((2, 600, 3), 1 / 3)}, "oof.npy", "one slice per family", "2 in shape (2, 600, 3)"),
     "classes": ({"y": np.full(600, 3)}, "y.npy", "classes that the predictions do not have", "3 to 3"),
     "logits": ({"oof": np.full((3, 600, 3), 2.0)}, "oof.npy", "no probabilities", "1800 rows; row (0, 0) sums to 6"),
     "flat": ({"oof": np.zeros((3, 600))}, "oof.npy", "not the array", "float64 (3, 600)"),
     "words": ({"oof": np.array(["a"])}, "oof.npy", "not the array", "<U1 (1,)"),
     "unlabelled": ({"unlabelled": np.full((3, 2, 9, 3), 1 / 3)}, "unlabelled.npy", "does not match", "(3, 2, 9, 3)"),
-    "half labels": ({"y": np.full(600, 0.5)}, "y.npy", "not an integer", "float64"),
+    "half labels": ({"y": np.full(600, 0.5)}, "y.npy", "not an integer", "float64 (600,)"),
+    "names": ({"y": np.full(600, "cat")}, "y.npy", "not an integer", "<U3 (600,)"),
+    "one-hot": ({"y": np.zeros((600, 3))}, "y.npy", "not an integer", "float64 (600, 3)"),
 }
 
 
@@ -117,7 +134,7 @@ def test_a_hole_in_one_family_is_named_but_a_hold_out_is_none(world, tmp_path):
     oof[1, [4, 7]] = np.nan
     with pytest.raises(UserError, match="family m1 has no prediction") as caught:
         units.read(write(tmp_path / "u", world, oof=oof))
-    assert caught.value.found == "NaN in 2 of 600 rows, the first of them row 4 (fold 1)"
+    assert caught.value.found == "NaN or infinity in 2 of 600 rows, the first of them row 4 (fold 1)"
 
 
 def test_pickles_and_missing_files_are_refused(world, tmp_path):
@@ -168,6 +185,8 @@ def test_a_description_that_describes_nothing_is_refused(world, tmp_path, raw):
         lambda raw: raw | {"prefixes": [{**p, "weights": [2 * w for w in p["weights"]]} for p in raw["prefixes"]]},
         lambda raw: raw | {"units": [{**u, "family": "nobody"} for u in raw["units"]]},
         lambda raw: raw | {"units": [{**u, "fold": 7} for u in raw["units"]]},
+        lambda raw: raw | {"blend": "magic"},
+        lambda raw: raw | {"blend": "rank"},
         lambda raw: [raw],
     ],
 )
@@ -183,7 +202,7 @@ def test_a_plan_that_was_spoilt_is_refused(made, tmp_path, damage):
     ("option", "value", "says"),
     [("budget", "0", "not a budget"), ("budget", "soon", "not a budget"), ("budget", "inf", "not a budget"),
      ("budget", "0.01", "too small"), ("rows", 0, "no rows"), ("metric", "acuracy", "unknown metric"),
-     ("blend", "rank", "no blend")],
+     ("blend", "gmean", "unknown blend")],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(made, option, value, says):
     with pytest.raises(UserError, match=says):

@@ -1,0 +1,49 @@
+"""The last rung of the parity ladder: the plan's blend of the exports against the same blend of their sources.
+
+Expects: a plan and the members that it was made from.
+Produces: GateError when the ensemble lost more score than kernel.toml allows.
+Never: judges a view that the sources were not asked for: what is not known is no loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder.errors import GateError
+from builder.export import record as exported
+from builder.runtime import combine
+
+if TYPE_CHECKING:
+    from builder.config import Config
+    from builder.metrics import Metric
+    from builder.plan.members import Joined
+    from builder.runtime.contract import Plan
+
+
+def refuse_lost(config: Config, made: Plan, together: Joined, metric: Metric) -> None:
+    """Raise GateError when the plan's blend of exports scores worse than that of sources, by more than is allowed."""
+    place = {(member.name, view): at for at, (member, view) in enumerate(together.origin)}
+    used = [place[unit.member, unit.view] for unit in made.units]
+    sources = {}
+    for at in set(used):
+        member, view = together.origin[at]
+        path = member.version.oof(member.model.name, view)
+        if not path.is_file():  # a view that was asked for after the training
+            return
+        sources[at] = np.load(path)[together.places[at]]
+    whole = np.isfinite(together.oof[used]).all(axis=(0, 2))  # rows that every unit answers honestly
+    if not whole.any():
+        return
+    blend = combine.Blend.of(made)
+    sides = ([array[at][whole] for at in used] for array in (sources, together.oof))
+    before, after = (combine.pool(side, combine.reached(side), made.prefixes, blend) for side in sides)
+    rung = exported.ensemble(before, after, metric, together.y[whole])
+    if rung.score_delta is not None and -metric.gain(rung.score_delta, 0.0) > config.export.max_score_drop:
+        raise GateError(
+            "the ensemble of the exports lost score against that of their sources",
+            found=f"{metric.name} {rung.score_delta:+.5f} on {rung.rows} rows, probabilities differ by {rung.max_abs_diff:.1e}",
+            expected=f"a loss of at most {config.export.max_score_drop}",
+            remedy='set export.precision = "fp32", or export.max_score_drop if the loss is worth it',
+        )
