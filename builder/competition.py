@@ -155,23 +155,17 @@ def class_order(labels: pd.Series[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def submission_form(sample: pd.DataFrame, *, file: Path, target: str, classes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The form of the submission and its columns after the id, from the sample submission. Raises UserError when none fits."""
-    columns = tuple(sample.columns[1:])
-    if set(columns) == set(classes):
-        return "columns", columns
-    if len(columns) == 1:
-        values = set(sample[columns[0]])
-        if len(classes) == 2 and (not values <= set(classes) or columns[0] == classes[1]):
-            return "probability", columns
-        return "labels", columns
-    raise UserError(
-        "the sample submission has a form that is not known",
-        file=file,
-        found=f"columns {', '.join(columns)}",
-        expected=f"one column of labels ({target}), or one column per class ({', '.join(classes[:12])})",
-        remedy="check data.target in kernel.toml",
-    )
+def submission_form(
+    sample: pd.DataFrame, *, file: Path, target: str, classes: tuple[str, ...], truth: str = "classes"
+) -> tuple[str, tuple[str, ...]]:
+    """The form of the submission and its columns after the id, from the sample submission. Raises UserError when none fits.
+
+    `truth` is the kind of truth, as metrics name it; `scoring.forms.answer` tells all that the notebook must know.
+    """
+    from builder.scoring import forms
+
+    form = forms.work_out(sample, forms.Known(file, target, classes, truth))
+    return form.name, form.columns
 
 
 def propose(root: Path, *, train: str = "train.csv", test: str = "test.csv", sample: str = "sample_submission.csv") -> Proposal:

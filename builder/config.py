@@ -331,17 +331,10 @@ def load(folder: Path) -> Config:
 
 
 def _check_names(path: Path, config: Config) -> None:
-    from builder import machines, metrics
+    from builder import machines
 
-    for key, value, known in (
-        ("competition.metric", config.competition.metric, list(metrics.METRICS)),
-        ("competition.machine", config.competition.machine, machines.names()),
-    ):
-        if value not in known:
-            raise ConfigError(
-                f"'{key}' is not known",
-                file=path,
-                found=repr(value),
-                expected=", ".join(known),
-                remedy=did_you_mean(value, known),
-            )
+    names, machine = machines.names(), config.competition.machine
+    if machine not in names:
+        expected, remedy = ", ".join(names), did_you_mean(machine, names)
+        raise ConfigError("'competition.machine' is not known", file=path, found=repr(machine), expected=expected, remedy=remedy)
+    config_faults.refuse_metric(path, config.competition.metric, config.data.task)

@@ -8,7 +8,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
-from builder.errors import ConfigError, nearest
+from builder.errors import ConfigError, UserError, nearest
 from builder.runtime import views
 
 
@@ -72,3 +72,22 @@ def _section(model: type[BaseModel], where: list[str]) -> type[BaseModel]:
         options = [annotation, *get_args(annotation)]
         section = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     return section
+
+
+def refuse_metric(path: Path, name: str, task: str) -> None:
+    """Raise ConfigError when there is no metric of this name, or it scores something else than class labels."""
+    from builder import metrics
+
+    try:
+        metric = metrics.get(name, path.parent)
+    except UserError as error:
+        told = {"found": error.found or repr(name), "expected": error.expected, "remedy": error.remedy}
+        raise ConfigError("'competition.metric' is not known", file=path, **told) from None
+    if metrics.CLASSES not in metric.truths:
+        raise ConfigError(
+            f"'{name}' does not score {task}",
+            file=path,
+            found=f"a metric of {' or '.join(metric.truths)}",
+            expected=f"a metric of {metrics.CLASSES}, such as accuracy, logloss or f1_macro",
+            remedy="check competition.metric",
+        )

@@ -268,31 +268,47 @@ def render(kernel: Kernel, owner: str, *, check: bool = False) -> Rendered:
     return rendered
 
 
-def rehearse(kernel: Kernel, *, rows: int | None = None, limit_s: float | None = None, again: bool = True) -> Rehearsal:
-    """Run the rendered notebook as Kaggle would; unless `again`, an earlier rehearsal of the same notebook counts."""
+def rehearse(
+    kernel: Kernel,
+    *,
+    rows: int | None = None,
+    limit_s: float | None = None,
+    again: bool = True,
+    sets: str = "plain",
+    given: Path | None = None,
+    keep: bool = False,
+    clean: bool = False,
+) -> Rehearsal:
+    """Run the rendered notebook as Kaggle would (`rehearse.stage.Wanted` explains the rest).
+
+    Args:
+        again: False: an earlier rehearsal of the same notebook counts, whatever else it played.
+        clean: In an environment that holds only what the machine's image holds.
+    """
     from builder.plan.stage import load
     from builder.rehearse import stage as rehearsing
     from builder.render.stage import NOTEBOOK, digest_in
 
     started, config = time.perf_counter(), kernel.config
+    wanted = rehearsing.Wanted(rows, limit_s, sets, given, keep)
+    wanted.check()
     folder = kernel.workspace.runs(kernel.name) / "rehearsal"
-    rows = rows or rehearsing.ROWS
-    key = digest_of([digest_in(kernel.folder), rows, limit_s])
+    key = digest_of([digest_in(kernel.folder), rows, limit_s, str(given)])
     known = None if again else rehearsing.known(folder, key)
     if known:
         kernel.seconds["rehearse"], kernel.fresh["rehearse"] = time.perf_counter() - started, False
         return known
-    made = load(kernel.folder)
-    machine = machines.load(config.competition.machine)
-    owner = owner_in(kernel)
+    made, machine, owner = load(kernel.folder), machines.load(config.competition.machine), owner_in(kernel)
     mounts = {
         rehearsing.mount(machine, f"{dataset.carrier}s", owner, dataset.name): folder_of(kernel, dataset.slug)
         for dataset in datasets(kernel)
     }
-    staged = rehearsing.Stage(config, kernel.folder / NOTEBOOK, mounts, machine, folder)
-    (folder / rehearsing.KEY).unlink(missing_ok=True)
-    rehearsal = rehearsing.rehearse(staged, kernel.root, _fold_of(kernel, made), rows=rows, limit_s=limit_s, report=kernel.report)
-    if rehearsal.label == rehearsing.SCORED:
+    notebook = kernel.folder / NOTEBOOK
+    cache = kernel.workspace.cache
+    staged = rehearsing.Stage(kernel.name, config, notebook, mounts, machine, folder, made, cache)
+    staged = rehearsing.in_clean(staged, kernel.report) if clean else staged
+    rehearsal = rehearsing.rehearse(staged, kernel.root, _fold_of(kernel, made), wanted, report=kernel.report)
+    if rehearsal.ok:
         write_json(folder / rehearsing.KEY, key)
     kernel.done("rehearse", started, fresh=True, digest=key, record=rehearsal.record())
     return rehearsal

@@ -59,7 +59,7 @@ pretrained = {pretrained}
 input = {{ size = {size} }}
 
 [inference]
-views = ["identity"]            # "hflip", "identity@288", "hflip@center90", ...: each is priced, and kept only when it is worth its seconds
+views = ["identity"]            # "hflip", "identity@288", "hflip@center90", ...: priced, and kept when worth its seconds
 reserve = "5%"
 """
 

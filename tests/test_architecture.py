@@ -25,7 +25,8 @@ BASE = {
     "checkpoints", "huggingface", "images", "scoring",
 }  # fmt: skip
 STAGES = {"train", "export", "plan", "bundle", "render", "remote", "ledger", "report"}
-ROADS = {"capture", "pipeline", "demo", "scaffold"}  # they know all stages, so that stages need not know each other
+# They know all stages, so that stages need not know each other.
+ROADS = {"capture", "ci", "doctor", "pipeline", "demo", "scaffold"}
 DELIVERY = {"delivery"}  # goes on where the pipeline ends
 SHIPPING = {"shipping"}  # goes both ways to the end
 # Rooms, and what each may look into besides itself. `runtime` is looked into by everyone and looks at nobody.

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import typer
 
-from builder.cli import adopt, bundle, export, machines, planning, prune, remote, stages, standin, start
+from builder import cli
 from builder.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-# Importing them registers their commands.
-MODULES = (adopt, bundle, export, machines, planning, prune, remote, stages, standin, start)
 # `kkb has a bug`, `kkb digest <digits>`, `kkb runtime 0.1.0`, `kkb machine probe` (a title): no commands
 SENTENCES = {"has", "digest", "runtime", "machine probe"}
 NAMED = re.compile(r"[`\"'(]kkb ((?:standin |machine )?[a-z][a-z-]*)")
 
 
 def known():
+    cli.run(["--version"])  # registers all commands
     group = typer.main.get_command(app)
     for name, command in group.commands.items():
         yield name

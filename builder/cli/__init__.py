@@ -26,7 +26,23 @@ def run(arguments: list[str]) -> int:
     # Commands are registered by importing their modules; the modules import nothing heavy.
     import typer
 
-    from builder.cli import adopt, bundle, export, machines, planning, prune, remote, stages, standin, start  # noqa: F401
+    from builder.cli import (  # noqa: F401
+        adopt,
+        bundle,
+        ci,
+        collect,
+        doctor,
+        export,
+        init,
+        machines,
+        planning,
+        prune,
+        rehearse,
+        remote,
+        stages,
+        standin,
+        start,
+    )
 
     # Threads that wait by spinning make training several times slower as soon as anything else wants a core (measured: 43 s
     # against 8 s on two busy cores); threads that sleep cost nothing that can be measured on an idle machine.
@@ -41,7 +57,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # the last place that can turn an exception into a message
         if debug:
             raise
-        return _explain(error, json="--json" in own)
+        return _explain(error, own)
     if code == INTERRUPTED and own[:2] != ["standin", "exec"]:  # typer turns Ctrl-C into this code, without a word
         return _interrupted(own)
     return code if isinstance(code, int) else 0
@@ -61,7 +77,20 @@ def _interrupted(arguments: list[str]) -> int:
     return INTERRUPTED
 
 
-def _explain(error: Exception, *, json: bool) -> int:
+def _help_of(arguments: list[str]) -> str:
+    """The command line that shows the help of what was typed."""
+    from typer.main import get_command
+
+    words, command = ["kkb"], get_command(app)
+    for argument in arguments:
+        known = getattr(command, "commands", {})
+        if argument not in known:
+            break
+        words, command = [*words, argument], known[argument]
+    return " ".join([*words, "--help"])
+
+
+def _explain(error: Exception, own: list[str]) -> int:
     """Tell a person (and, with `--json`, a program) what went wrong; returns the exit code."""
     import typer
 
@@ -71,16 +100,15 @@ def _explain(error: Exception, *, json: bool) -> int:
         return int(error.exit_code)
     if hasattr(error, "format_message"):  # a usage error; where its class lives differs between typer's versions
         record: dict[str, object] = {"error": "UsageError", "message": error.format_message(), "exit_code": 2}
-        context = getattr(error, "ctx", None)
-        hint = f"\n  to do: {context.command_path} --help" if context else ""
-        text, code = f"{error.format_message()}{hint}", 2
+        text, code = f"{error.format_message()}\n  to do: {_help_of(own)}", 2
     elif isinstance(error, KkbError):
         record, text, code = error.record(), error.text(), error.exit_code
+        text += "" if error.remedy else f"\n  to do: {_help_of(own)}"
     else:
         what = f"{type(error).__name__}: {error}"
         record = {"error": "Bug", "message": what, "exit_code": 1}
         text, code = f"kkb has a bug: {what}\n  to do: run it again with --debug and report what it prints", 1
-    if json:
+    if "--json" in own:
         print_json(record)
     sys.stderr.write(f"error: {text}\n")
     return code

@@ -1,9 +1,8 @@
-"""Where people begin: init, new, demo."""
+"""Where people begin: new, demo."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,21 +11,6 @@ from builder.cli import context
 from builder.cli.app import Json, app
 from builder.cli.screen import Screen
 from builder.workspace import Workspace
-
-
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(help="The new workspace.")] = Path(), json: Json = False) -> None:
-    """Make a workspace: kernels/, weights/, .kkb/.
-
-    Example: kkb init my-competitions
-    """
-    from builder import scaffold
-
-    screen = Screen(as_json=json)
-    made = scaffold.init(folder)
-    screen.say(f"init: {folder.resolve()} is a workspace" + ("" if made else " already"))
-    screen.say("  next: kkb new NAME --competition SLUG")
-    screen.result({"folder": str(folder.resolve()), "made": [str(path) for path in made]})
 
 
 @app.command()

@@ -18,6 +18,7 @@ from builder.workspace import Workspace
 FOLDER = "machines"  # in a workspace
 BUILT_IN = Path(__file__).parent
 GIB = 1 << 30
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Machine:
         device: What the accelerators are called.
         device_memory: Memory of each of them.
         processor: What the processor is called.
+        speed_single, speed_every: What `rehearse.benchmark` reaches there: one process alone, and as many as there are cores.
         scratch: Disk outside /kaggle/working.
         output_files: Files that a run may leave behind.
         log_bytes: Where a log is cut off.
@@ -68,6 +70,8 @@ class Machine:
     device: str = ""
     device_memory: int = 0
     processor: str = ""
+    speed_single: float = 0.0
+    speed_every: float = 0.0
     scratch: int = 0
     output_files: int = 0
     log_bytes: int = 0
@@ -87,6 +91,9 @@ def load(name: str, workspace: Path | None = None) -> Machine:
         UserError: There is none (with the nearest name), or its file is not complete.
     """
     files = _files(workspace)
+    if name not in files and "tpu" in name.lower():
+        remedy = "set competition.machine to one of them"
+        raise UserError("TPUs are not supported", found=name, expected=", ".join(sorted(files)), remedy=remedy)
     if name not in files:
         raise UserError(f"unknown machine '{name}'", expected=", ".join(sorted(files)), remedy=did_you_mean(name, files))
     return parse(name, read(files[name]), files[name])
@@ -150,6 +157,8 @@ def parse(name: str, raw: Mapping[str, Any], file: Path) -> Machine:
         device=get("hardware.device", _text, ""),
         device_memory=get("hardware.device_memory_gib", _gib, 0),
         processor=get("hardware.processor", _text, ""),
+        speed_single=get("hardware.speed_single", _speed, 0.0),
+        speed_every=get("hardware.speed_every", _speed, 0.0),
         scratch=get("hardware.scratch_gib", _gib, 0),
         output_files=get("limits.output_files", _count, 0),
         log_bytes=get("limits.log_mib", _count, 0) << 20,
@@ -185,6 +194,15 @@ def _gib(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise ValueError("not a size of 0 or more")
     return int(value * GIB)
+
+
+def _speed(value: Any) -> float:
+    """A speed, or `unknown`, which is 0."""
+    if value == UNKNOWN:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ValueError(f"neither a speed above 0 nor '{UNKNOWN}'")
+    return float(value)
 
 
 def _table(value: Any) -> dict[str, str]:

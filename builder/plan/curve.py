@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder import metrics
 from builder.errors import UserError
-from builder.metrics import METRICS
 from builder.plan.course import Point
 from builder.workspace import replacing
 
@@ -129,7 +129,7 @@ def _draw(axes: Axes, points: Sequence[Point], budget_s: float, metric: str, fix
 
 
 def _titled(metric: str) -> str:
-    falling = metric in METRICS and not METRICS[metric].greater_is_better
+    falling = not metrics.get(metric).greater_is_better
     return f"{metric} (less is better)" if falling else metric
 
 

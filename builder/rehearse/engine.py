@@ -1,7 +1,7 @@
-"""Runs one notebook as Kaggle would: a Session in, an Outcome out.
+"""Runs one notebook or script as Kaggle would: a Session in, an Outcome out.
 
 Expects: a Session (session.py). Its folder may hold an earlier run, which is replaced.
-Produces: `working/`, `log.json`, `executed.ipynb` in that folder, whatever happens to the notebook.
+Produces: `working/`, `log.json`, `timeline.json`, `executed.ipynb` in that folder, whatever happens to the notebook.
 Never: changes the notebook or an input; leaves a process, or a file outside the folder; lets a notebook's fault become an
     exception (those are Outcomes; exceptions are the caller's errors, or a sandbox that does not start).
 """
@@ -21,9 +21,11 @@ from typing import IO, Any
 
 from builder import workspace
 from builder.errors import RunError
-from builder.rehearse import isolation, sandbox, watch
+from builder.rehearse import cgroup, isolation, sandbox, watch
+from builder.rehearse.cgroup import Group
 from builder.rehearse.isolation import NONE, Level
 from builder.rehearse.journal import Journal
+from builder.rehearse.limits import COLUMNS, MB, Breach, Limits
 from builder.rehearse.session import CANCELLED, COMPLETE, ERROR, TIMEOUT, Outcome, Session
 
 LABEL_TIMEOUT, LABEL_EXCEPTION, LABEL_COMPUTE = (
@@ -32,10 +34,9 @@ LABEL_TIMEOUT, LABEL_EXCEPTION, LABEL_COMPUTE = (
     "Notebook Exceeded Allowed Compute",
 )
 TICK_S = 0.1
-SAMPLE_S = 0.25
-SHARE = 20  # looking at memory or disk may take one part in so many of our time
 DRAIN_LIMIT_S = 10.0
-MB = 1e6
+NO_FORK = "BlockingIOError: [Errno 11]"  # from the limit that the driver sets
+QUIET_S = 1.0  # from here on, silence is worth a word
 
 OnLog = Callable[[dict[str, Any]], None]
 
@@ -53,12 +54,11 @@ def run(session: Session, *, on_log: OnLog | None = None, stop: threading.Event 
         RunError: The sandbox itself did not start.
     """
     level = isolation.choose()
-    with sandbox.prepared(session, level) as box:
-        started = time.monotonic()
-        journal = Journal(session.folder, lambda: time.monotonic() - started, on_log)
+    with sandbox.prepared(session, level) as box, cgroup.group(session.memory, session.processes) as group:
+        journal = Journal(session.folder, on_log)
         # Started by this very thread, which stays until the end: the parent-death signal counts threads as parents.
         process = subprocess.Popen(
-            box.command,
+            group.wrap(box.command) if group else box.command,
             env=box.environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -66,7 +66,7 @@ def run(session: Session, *, on_log: OnLog | None = None, stop: threading.Event 
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        attempt = _Attempt(session, level, journal, process, started)
+        attempt = _Attempt(session, level, journal, process, group)
         try:
             ending = attempt.follow(stop)
         finally:
@@ -84,26 +84,28 @@ class _Ending:
     status: str
     label: str | None
     failure: str
+    exceeded: str = ""
 
 
 class _Attempt:
     """A started notebook: hears what the driver says, looks at memory, disk and clock."""
 
     def __init__(
-        self, session: Session, level: Level, journal: Journal, process: subprocess.Popen[bytes], started: float
+        self, session: Session, level: Level, journal: Journal, process: subprocess.Popen[bytes], group: Group | None
     ) -> None:
         self._session = session
         self._level = level
         self._journal = journal
         self._process = process
-        self._started = started
-        self._ended = started
+        self._group = group
+        self._started = self._ended = self._heard = started = journal.started
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=256)
         self._notebook: dict[str, Any] | None = None
         self._result: str | None = None  # empty: done; text: failed with it; None: the driver has not said
+        self._last: dict[str, Any] = {}  # the driver's last message
         self._noise = ""  # what came on the raw stderr before the driver spoke
-        self._peak = self._disk = 0
-        self._next_memory = self._next_disk = 0.0
+        self._place = ""  # the cell that runs
+        self._limits = Limits(session, process.pid, started)
         self._working = session.folder.resolve() / "working"
         pairs = ((_read_messages, process.stdout), (_read_noise, process.stderr))
         self._readers = [threading.Thread(target=read, args=(stream, self._events), daemon=True) for read, stream in pairs]
@@ -133,43 +135,43 @@ class _Attempt:
                 self._hear(kind, value)
 
     def _hear(self, kind: str, value: Any) -> None:
+        if kind in ("noise", "log"):
+            self._heard = time.monotonic()
         if kind == "noise":
-            if self._notebook is None:
+            if not self._began():
                 self._noise = (self._noise + value)[-4000:]
             self._journal.add("stderr", value)
         elif kind == "log":
             self._journal.add(value["stream"], value["data"])
+        elif kind == "begin":
+            self._place = value["place"]
         elif kind == "notebook":
             self._notebook = value["notebook"]
         elif kind == "cell" and self._notebook is not None:
             self._notebook["cells"][value["index"]] = value["cell"]
         elif kind in ("done", "failed"):
-            self._result = value.get("failure", "")
+            self._result, self._last = value.get("failure", ""), value
+
+    def _began(self) -> bool:
+        return self._notebook is not None or bool(self._place)
 
     def _violation(self, stop: threading.Event | None) -> _Ending | None:
-        now = time.monotonic()
         if stop is not None and stop.is_set():
             return _Ending(CANCELLED, None, "the run was cancelled")
-        if now - self._started >= self._session.limit_s:
-            return _Ending(TIMEOUT, LABEL_TIMEOUT, f"the notebook did not end within {self._session.limit_s:g} s")
-        if now >= self._next_memory:
-            used = watch.tree_memory(self._process.pid)
-            self._next_memory = _later(now, SAMPLE_S)
-            self._peak = max(self._peak, used)
-            if used > self._session.memory:
-                return _Ending(ERROR, LABEL_COMPUTE, _exceeded("memory", used, self._session.memory))
-        if now >= self._next_disk:
-            self._next_disk = _later(now, SAMPLE_S)
-            return self._disk_violation()
-        return None
+        breach = self._limits.look()
+        return self._breached(breach) if breach else None
 
-    def _disk_violation(self) -> _Ending | None:
-        before = time.monotonic()
-        self._disk = watch.folder_size(self._working)
-        self._next_disk = max(self._next_disk, _later(before, SAMPLE_S))
-        if self._disk > self._session.working:
-            return _Ending(ERROR, LABEL_COMPUTE, _exceeded("space in /kaggle/working", self._disk, self._session.working))
-        return None
+    def _breached(self, breach: Breach) -> _Ending:
+        details = [f"in {self._place}"] if self._place else []
+        if breach.what == "time" and self._quiet() >= QUIET_S:
+            details.append(f"no output for {self._quiet():.0f} s")
+        words = f"{breach.words} ({'; '.join(details)})" if details else breach.words
+        if breach.what == "time":
+            return _Ending(TIMEOUT, LABEL_TIMEOUT, words, breach.what)
+        return _Ending(ERROR, LABEL_COMPUTE, words, breach.what)
+
+    def _quiet(self) -> float:
+        return max(0.0, time.monotonic() - self._heard)
 
     def finish(self) -> None:
         """End every process, hear the last words, write the log and the executed notebook."""
@@ -177,6 +179,7 @@ class _Attempt:
             watch.end(self._process, isolated=self._level.name != NONE)
         finally:
             self._ended = time.monotonic()
+            self._limits.close()
             while self._reading() and time.monotonic() - self._ended < DRAIN_LIMIT_S:
                 self._listen(TICK_S)
             while not self._events.empty():
@@ -187,59 +190,61 @@ class _Attempt:
             for name, what in sandbox.drop_links(self._working).items():
                 self._journal.add("stderr", f"[kkb] {name} is {what}: it is not kept\n")
             self._journal.close()
+            timeline = {"columns": COLUMNS, "rows": self._limits.rows()}
+            workspace.write_text(self._session.folder / sandbox.TIMELINE, json.dumps(timeline) + "\n")
             if self._notebook is not None:
                 text = json.dumps(self._notebook, indent=1, ensure_ascii=False) + "\n"
                 workspace.write_text(self._session.folder / "executed.ipynb", text)
 
     def outcome(self, ending: _Ending | None) -> Outcome:
         """How it ended. Raises RunError when it did not even begin."""
-        ending = ending or self._disk_violation() or self._own_ending()
-        self._disk = watch.folder_size(self._working)
+        late = None if ending else self._limits.look_at_disk()
+        ending = ending or (self._breached(late) if late else self._own_ending())
         enforced, missing = isolation.guarantees(self._level, self._session.cores)
         return Outcome(
             status=ending.status,
             label=ending.label,
             failure=ending.failure,
             seconds=round(self._ended - self._started, 3),
-            peak_mb=round(self._peak / MB, 1),
-            disk_mb=round(self._disk / MB, 3),
+            peak_mb=round(self._limits.peak / MB, 1),
+            disk_mb=round(watch.folder_size(self._working) / MB, 3),
             enforced=enforced,
             not_enforced=missing,
+            place="" if ending.status == COMPLETE else self._place,
+            quiet_s=round(max(0.0, self._ended - self._heard), 3),
+            exceeded=ending.exceeded,
+            left=tuple(self._last.get("left", ())),
+            log_cut=self._journal.left_out,
+            executed_mb=round(self._last.get("bytes", 0) / MB, 3),
         )
 
     def _own_ending(self) -> _Ending:
+        if self._group and self._group.ran_out():
+            words = f"the notebook used more memory than its machine has, {self._session.memory / MB:.0f} MB"
+            return self._breached(Breach("memory", words))
+        if self._result and self._result.startswith(NO_FORK):
+            words = f"the notebook could not start another process, {self._limits.processes} were running"
+            return self._breached(Breach("processes", words))
         if self._result == "":
             return _Ending(COMPLETE, None, "")
         if self._result is not None:
             return _Ending(ERROR, LABEL_EXCEPTION, self._result)
-        if self._notebook is not None:
+        if self._began():
             return _Ending(ERROR, LABEL_EXCEPTION, f"the notebook's process was killed (exit code {self._process.returncode})")
         raise RunError(
             f"the sandbox '{self._level.name}' did not start the notebook",
             found=self._noise.strip()[-1000:] or f"exit code {self._process.returncode} without a message",
-            expected="ipykernel and nbclient beside this Python, and a working sandbox",
+            expected="ipykernel and nbclient beside its Python, and a working sandbox",
             remedy=f"try {isolation.VARIABLE}=none; pip install ipykernel nbclient nbformat",
         )
-
-
-def _later(before: float, interval: float) -> float:
-    """When to look again: after the interval, or later when looking is expensive."""
-    now = time.monotonic()
-    return now + max(interval, SHARE * (now - before))
-
-
-def _exceeded(what: str, used: int, allowed: int) -> str:
-    return f"the notebook used {used / MB:.0f} MB of {what}, its machine has {allowed / MB:.0f} MB"
 
 
 def _read_messages(stream: IO[bytes], events: queue.Queue[tuple[str, Any]]) -> None:
     """Pass on what the driver says, line by line, until it is gone."""
     for line in stream:
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill
             message = json.loads(line)
-        except ValueError:  # cut off by a kill
-            continue
-        events.put((message["kind"], message))
+            events.put((message["kind"], message))
 
 
 def _read_noise(stream: IO[bytes], events: queue.Queue[tuple[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import UserError, did_you_mean
-from builder.rehearse import mounts
+from builder.rehearse import cgroup, mounts
 from builder.rehearse.mounts import Mount
 
 LEVELS = BWRAP, UNSHARE, NONE = "bwrap", "unshare", "none"
@@ -138,7 +138,8 @@ def guarantees(level: Level, cores: int | None = None) -> tuple[tuple[str, ...],
     """What is enforced at a level and what is not, for a session that wants `cores` cores."""
     enforced = [
         "wall clock",
-        "memory of the process tree (sampled 4 times a second)",
+        f"memory of the process tree ({'control group' if cgroup.delegated() else 'proportional shares, 10 times a second'})",
+        "number of processes",
         "size of /kaggle/working (polled)",
         "environment without the host's variables",
         "nothing outlives the run",

@@ -7,6 +7,7 @@ them into `log.json`. A log that grows too long keeps its beginning and its end:
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,24 +21,31 @@ LONGEST = 256 << 10  # one entry; longer ones are split
 
 
 class Journal:
-    """Collects entries; `clock` gives seconds since the session's start."""
+    """Collects entries; `clock` is monotonic, and the session starts now."""
 
     def __init__(
-        self, folder: Path, clock: Callable[[], float], listener: Callable[[dict[str, Any]], None] | None = None
+        self,
+        folder: Path,
+        listener: Callable[[dict[str, Any]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._clock = clock
+        self.started = clock()
         self._listener = listener
         self._stream = (folder / "log.jsonl").open("w", encoding="utf-8")
         self._head: list[str] = []
         self._tail: deque[str] = deque()
-        self._head_size = self._tail_size = self._left_out = 0
+        self._head_size = self._tail_size = 0
+        self.left_out = 0  # bytes that found no room
         self._headroom = CAP - TAIL - 1024
 
     def add(self, stream: str, data: str) -> None:
         """Append text that was printed on `stream`."""
         for start in range(0, len(data), LONGEST):
-            self._add({"stream_name": stream, "time": round(self._clock(), 3), "data": data[start : start + LONGEST]})
+            self._add(
+                {"stream_name": stream, "time": round(self._clock() - self.started, 3), "data": data[start : start + LONGEST]}
+            )
 
     def _add(self, entry: dict[str, Any]) -> None:
         line = json.dumps(entry)
@@ -52,15 +60,15 @@ class Journal:
             while self._tail_size > TAIL and len(self._tail) > 1:
                 dropped = len(self._tail.popleft()) + 2
                 self._tail_size -= dropped
-                self._left_out += dropped
+                self.left_out += dropped
         if self._listener is not None:
             self._listener(entry)
 
     def close(self) -> None:
         """Write `log.json` by atomic rename and drop the running file."""
         lines = [*self._head]
-        if self._left_out:
-            text = f"[{self._left_out} bytes left out: Kaggle's log holds {CAP} bytes]\n"
+        if self.left_out:
+            text = f"[{self.left_out} bytes left out: Kaggle's log holds {CAP} bytes]\n"
             lines.append(json.dumps({"stream_name": "stderr", "time": json.loads(self._tail[0])["time"], "data": text}))
         lines += self._tail
         self._stream.close()

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from builder.errors import UserError
 
 WORKING, INPUT = "/kaggle/working", "/kaggle/input"
-NOTEBOOK, DRIVER = "/kaggle/src/notebook.ipynb", "/run/kkb/driver.py"
+SOURCE, DRIVER = "/kaggle/src", "/run/kkb/driver.py"
 ONLINE = "/sys/devices/system/cpu/online"  # what os.cpu_count() counts
 SITE = "/opt/site-packages"  # where pip installs to, on the path before the interpreter's own packages, which are read-only
 FOLDERS = (SITE[1:], "tmp", "var/tmp", "root", "run", "etc", "kaggle/working", "kaggle/temp", "kaggle/tmp", "kaggle/src")
@@ -64,8 +64,8 @@ class Mount:
     target: str
 
 
-def of_system() -> list[Mount]:
-    """What every sandbox has: programs, libraries, parts of /etc, /sys, /proc, devices, this interpreter."""
+def of_system(python: Path | None = None) -> list[Mount]:
+    """What every sandbox has: programs, libraries, parts of /etc, /sys, /proc, devices, an interpreter (default: this one)."""
     found = [Mount("ro", "/usr", "/usr")]
     for path in map(Path, SYSTEM):
         if path.is_symlink():
@@ -77,15 +77,19 @@ def of_system() -> list[Mount]:
     found += [Mount("ro", "/sys", "/sys"), Mount("proc", "", "/proc"), Mount("devices", "", "/dev")]
     found += [Mount("ro", path, path) for path in SWITCHES if Path(path).exists()]
     found += [Mount("dev", str(path), str(path)) for pattern in GPU_DEVICES for path in sorted(Path("/dev").glob(pattern))]
-    return found + [Mount("ro", path, path) for path in of_python()]
+    return found + [Mount("ro", path, path) for path in of_python(python)]
 
 
-def of_python() -> list[str]:
-    """Paths that this interpreter needs: its prefixes, those of the links that lead to it, user packages when it uses them."""
-    prefixes = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
-    prefixes |= {hop.parent.parent for hop in _hops(Path(sys.executable))}
-    if site.ENABLE_USER_SITE:
-        prefixes.add(Path(site.getuserbase()))
+def of_python(python: Path | None = None) -> list[str]:
+    """Paths that an interpreter needs: its prefixes, those of the links that lead to it.
+
+    Of this one (None) also the user's packages when it uses them.
+    """
+    prefixes = {hop.parent.parent for hop in _hops(python.absolute() if python else Path(sys.executable))}
+    if python is None:
+        prefixes |= {Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
+        if site.ENABLE_USER_SITE:
+            prefixes.add(Path(site.getuserbase()))
     prefixes |= {prefix.resolve() for prefix in prefixes}
     outside = sorted(prefix for prefix in prefixes if prefix != Path("/") and not _below(str(prefix), ("/usr", *SYSTEM)))
     return [str(prefix / part) for prefix in outside for part in PREFIX_PARTS if (prefix / part).exists()]
@@ -137,13 +141,18 @@ def _has_links(folder: Path) -> bool:
 
 def of_session(notebook: Path, driver: Path, working: Path, inputs: Mapping[str, Path], extra: Mapping[str, Path]) -> list[Mount]:
     """What this session adds: its notebook, the driver, the working folder, inputs and extras."""
-    found = [Mount("ro", str(notebook.resolve()), NOTEBOOK), Mount("ro", str(driver.resolve()), DRIVER)]
+    found = [Mount("ro", str(notebook.resolve()), place_of(notebook)), Mount("ro", str(driver.resolve()), DRIVER)]
     found += [Mount("rw", str(working.resolve()), WORKING), Mount("tmpfs", "", INPUT)]
     # Shorter paths first: what lies below another mount must come after it.
     found += [mount for key in sorted(inputs) for mount in of_input(inputs[key].resolve(), f"{INPUT}/{key}")]
     added = [Mount("ro", str(extra[target].resolve()), target) for target in sorted(extra)]
     among_inputs = [mount for mount in added if _below(mount.target, (INPUT,))]
     return [*found, *among_inputs, Mount("seal", "", INPUT), *(mount for mount in added if mount not in among_inputs)]
+
+
+def place_of(notebook: Path) -> str:
+    """Where a notebook or script lies inside."""
+    return f"{SOURCE}/script.py" if notebook.suffix == ".py" else f"{SOURCE}/notebook.ipynb"
 
 
 def check(inputs: Mapping[str, Path], extra: Mapping[str, Path]) -> None:

@@ -23,7 +23,8 @@ from builder.rehearse.isolation import NONE, Level
 from builder.rehearse.session import Session
 
 DRIVER = Path(__file__).resolve().with_name("driver.py")
-MADE = ("working", "root", "kaggle", "log.json", "log.jsonl", "executed.ipynb")
+TIMELINE = "timeline.json"
+MADE = ("working", "root", "kaggle", "log.json", "log.jsonl", "executed.ipynb", TIMELINE)
 # The only variables of the host that pass, and only where there is a GPU.
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 
@@ -59,10 +60,12 @@ def prepared(session: Session, level: Level) -> Iterator[Sandbox]:
 def check(session: Session) -> None:
     """Raises UserError when the session cannot be run as it stands."""
     if not session.notebook.is_file():
-        raise UserError("missing notebook", file=session.notebook, expected="an .ipynb file", remedy="render it first")
+        raise UserError("missing notebook", file=session.notebook, expected="an .ipynb or .py file")
     if session.folder.exists() and not session.folder.is_dir():
         raise UserError("a session needs a folder", file=session.folder, found="a file", expected="a folder, or nothing yet")
-    if min(session.limit_s, session.cores, session.memory, session.working) <= 0:
+    if session.python is not None and not session.python.is_file():
+        raise UserError("missing interpreter", file=session.python, expected="the python of a virtual environment")
+    if min(session.limit_s, session.cores, session.memory, session.working, session.processes, session.scratch + 1) <= 0:
         found = f"limit {session.limit_s} s, {session.cores} cores, {session.memory} B memory, {session.working} B working"
         raise UserError("a session's limits must be positive", found=found, expected="numbers above 0")
     mounts.check(session.inputs, session.extra)
@@ -72,9 +75,15 @@ def _isolated(session: Session, level: Level, folder: Path) -> Sandbox:
     root = folder / "root"
     mounts.fill_root(root)
     cores = isolation.pick_cores(session.cores)
-    listed = mounts.of_system() + mounts.of_cores(root, cores)
+    listed = mounts.of_system(session.python) + mounts.of_cores(root, cores)
     listed += mounts.of_session(session.notebook, DRIVER, folder / "working", session.inputs, session.extra)
-    driver = [sys.executable, mounts.DRIVER, mounts.NOTEBOOK, ",".join(map(str, cores))]
+    driver = [
+        _python(session),
+        mounts.DRIVER,
+        mounts.place_of(session.notebook),
+        ",".join(map(str, cores)),
+        str(session.processes),
+    ]
     command = isolation.launch(level.name, root, listed, driver, mounts.WORKING)
     return Sandbox(command, environment(session, home="/root", temporary="/tmp", site_packages=mounts.SITE, kaggle="/kaggle"))  # noqa: S108 -- inside
 
@@ -84,15 +93,20 @@ def _guarded(session: Session, folder: Path) -> Sandbox:
     for name in ("input", "temp", "tmp", "src", "root", "site-packages"):
         (kaggle / name).mkdir(parents=True)
     (kaggle / "working").symlink_to(folder / "working")
-    notebook = kaggle / "src" / "notebook.ipynb"
+    notebook = kaggle / "src" / Path(mounts.place_of(session.notebook)).name
     shutil.copyfile(session.notebook, notebook)
     for target, source in {**{f"/kaggle/input/{key}": path for key, path in session.inputs.items()}, **session.extra}.items():
         if target.startswith("/kaggle/"):
             mirror(source.resolve(), kaggle / target.removeprefix("/kaggle/"))
-    driver = [sys.executable, str(DRIVER), str(notebook), ",".join(map(str, isolation.pick_cores(session.cores)))]
+    driver = [_python(session), str(DRIVER), str(notebook), ",".join(map(str, isolation.pick_cores(session.cores))), "0"]
     command = isolation.launch(NONE, None, (), driver, str(folder / "working"))
     places = {"home": kaggle / "root", "temporary": kaggle / "tmp", "site_packages": kaggle / "site-packages", "kaggle": kaggle}
     return Sandbox(command, environment(session, **{name: str(path) for name, path in places.items()}))
+
+
+def _python(session: Session) -> str:
+    """The interpreter, not what its links lead to: where it lies is what makes it a virtual environment's."""
+    return str(session.python.absolute()) if session.python else sys.executable
 
 
 def mirror(source: Path, target: Path) -> None:
@@ -119,8 +133,9 @@ def mirror(source: Path, target: Path) -> None:
 
 def environment(session: Session, *, home: str, temporary: str, site_packages: str, kaggle: str) -> dict[str, str]:
     """Everything the notebook's environment holds: nothing of the host's but where its GPU libraries are."""
+    prefix = session.python.absolute().parents[1] if session.python else sys.prefix
     variables = {
-        "PATH": f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": home,
         "TMPDIR": temporary,
         "LANG": "C.UTF-8",
@@ -137,7 +152,7 @@ def environment(session: Session, *, home: str, temporary: str, site_packages: s
     }
     if session.rerun:
         variables["KAGGLE_IS_COMPETITION_RERUN"] = "1"
-    if site.ENABLE_USER_SITE:
+    if site.ENABLE_USER_SITE and session.python is None:
         variables["PYTHONUSERBASE"] = site.getuserbase()
     if any(Path("/dev").glob("nvidia*")):
         variables |= {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}

@@ -260,6 +260,11 @@ def quota(api: Any, _report: Report) -> Any:
     return versions.quota(api)
 
 
+def server_time(api: Any, _report: Report) -> dict[str, float | None]:
+    """How many seconds our clock is ahead of the server's; None when its answers have no date."""
+    return {"ahead_s": versions.ahead_s(api)}
+
+
 def submit_code(api: Any, _report: Report, *, competition: str, kernel: str, version: int, file: str, message: str) -> Any:
     return _plain(api.competition_submit_code(file, message, competition, kernel, version, quiet=True))
 
@@ -301,6 +306,7 @@ CALLS: dict[str, Callable[..., Any]] = {
         kernel_log,
         download,
         quota,
+        server_time,
         submit_code,
         submission,
         submissions,

@@ -151,6 +151,20 @@ def quota(api: Any) -> dict[str, Any]:
     }
 
 
+def ahead_s(api: Any) -> float | None:
+    """Seconds that our clock is ahead of the `Date` of the server's answers, right to a second; None without such a header."""
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    from kagglesdk.kaggle_env import KaggleEnv, get_endpoint
+
+    http = api.build_kaggle_client().http_client().__enter__()
+    endpoint = get_endpoint(KaggleEnv.LOCAL if "--local" in api.args else KaggleEnv.PROD)
+    answer = http._session.head(endpoint, timeout=(10, 10), allow_redirects=False)  # noqa: SLF001 - as open_log_stream does
+    date = answer.headers.get("Date")
+    return (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds() if date else None
+
+
 def check_token(api: Any, method: str | None) -> list[str]:
     """Notes on the credentials in use.
 

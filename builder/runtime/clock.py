@@ -22,9 +22,9 @@ STARTED = "KKB_SESSION_START"  # unix time; set by a rehearsal whose PID 1 is ol
 now = time.monotonic
 
 
-@dataclass(frozen=True)
+@dataclass
 class Clock:
-    """A deadline. All times are seconds.
+    """A deadline. All times are seconds; only `reserve` may change.
 
     Attributes:
         limit: What the competition allows for the whole run.
@@ -50,6 +50,10 @@ class Clock:
     def left(self) -> float:
         """Seconds in which work may still be done: until the limit, less the reserve. Negative when it is over."""
         return self.limit - self.reserve - self.spent()
+
+    def hold(self, seconds: float) -> None:
+        """Keep at least so much free at the end."""
+        self.reserve = min(self.limit, max(self.reserve, seconds))
 
     def fits(self, seconds: float) -> bool:
         """Whether work that takes at most `seconds` would end before the reserve begins."""

@@ -1,6 +1,6 @@
 """From the predictions of units to one answer per sample: each sample's longest complete prefix, with that prefix's own weights.
 
-Expects: per unit float32 (n, classes), NaN rows where the unit gave no answer; the plan's prefixes.
+Expects: per unit float32 (n, classes), NaN rows where the unit gave no answer; the plan's prefixes and its blend.
 Produces: float64 (n, classes), NaN rows for samples that no unit answered. A row depends on that row's inputs only, so equal
     progress gives equal bytes whatever the chunks were.
 Never: uses the weights of one prefix on another, or a unit beyond the first one that is missing (except, in an honest
@@ -9,6 +9,7 @@ Never: uses the weights of one prefix on another, or a unit beyond the first one
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .contract import Prefix, Unit
+    from .contract import Plan, Prefix, Unit
 
     Floats = NDArray[np.floating[Any]]
+    Wide = NDArray[np.float64]
     Counts = NDArray[np.int64]
 
 UNKNOWN_FOLD = -2
+TINY = 1e-12  # the least probability whose logarithm is taken
+TINY_STACK = 1e-6  # the same where logarithms are summed with weights of any size
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How the units of a prefix become one answer.
+
+    Attributes:
+        kind: One of contract.BLENDS.
+        temperatures: Of each unit's own probabilities; units beyond the last one have 1.
+        references: Of a `rank` blend, per unit: one ascending array per class.
+    """
+
+    kind: str = "weighted"
+    temperatures: tuple[float, ...] = ()
+    references: tuple[tuple[Wide, ...], ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan) -> Blend:
+        """The plan's, which has been checked."""
+        heats = tuple(unit.temperature for unit in plan.units)
+        if plan.blend != "rank":
+            return cls(plan.blend, heats)
+        arrays = {name: tuple(np.asarray(each, dtype=np.float64) for each in table) for name, table in plan.references.items()}
+        return cls(plan.blend, heats, tuple(arrays[f"{unit.member} {unit.view}"] for unit in plan.units))
+
+
+WEIGHTED = Blend()
 
 
 def reached(predictions: Sequence[Floats]) -> Counts:
@@ -32,26 +63,33 @@ def reached(predictions: Sequence[Floats]) -> Counts:
     length = np.zeros(len(alive), dtype=np.int64)
     for values in predictions:
         alive = alive & np.isfinite(values).all(axis=1)
+        if not alive.any():
+            break
         length += alive
     return length
 
 
-def pool(predictions: Sequence[Floats], lengths: Counts, prefixes: Sequence[Prefix]) -> NDArray[np.float64]:
-    """The answer (n, classes): arithmetic weighted mean of the prefix's units, then its temperature."""
-    return _mix(predictions, lengths, _weights(lengths, prefixes), prefixes)
+def pool(predictions: Sequence[Floats], lengths: Counts, prefixes: Sequence[Prefix], blend: Blend = WEIGHTED) -> Wide:
+    """The answer (n, classes) of each sample's prefix: its units as the blend says, then its temperature."""
+    return _mix(predictions, lengths, _weights(lengths, prefixes), prefixes, blend)
 
 
 def pool_honest(
-    predictions: Sequence[Floats], lengths: Counts, prefixes: Sequence[Prefix], units: Sequence[Unit], folds: Counts
-) -> NDArray[np.float64]:
+    predictions: Sequence[Floats],
+    lengths: Counts,
+    prefixes: Sequence[Prefix],
+    units: Sequence[Unit],
+    folds: Counts,
+    blend: Blend = WEIGHTED,
+) -> Wide:
     """The same for training rows in a rehearsal: no row is answered by a model that saw it.
 
     Args:
         folds: int (n,), the fold in which each row was held out; UNKNOWN_FOLD for rows that no model saw.
 
     The weight of a member and view moves from its other folds to the unit of the row's own fold, wherever in the plan that unit
-    stands, if it has run; what cannot move is dropped and the rest renormalised. Rows without any honest unit become NaN.
-    Units of fold -1 keep their weight: they have no other fold to give it to.
+    stands, if it has run; what cannot move is dropped and the rest renormalised (not in a stack, whose weights are no shares).
+    Rows without any honest unit become NaN. Units of fold -1 keep their weight: they have no other fold to give it to.
     """
     weights = _weights(lengths, prefixes)
     honest = np.zeros_like(weights)
@@ -62,12 +100,14 @@ def pool_honest(
             if other != index and (twin.member, twin.view) == (unit.member, unit.view) and twin.fold >= 0:
                 takes = ~keeps & (folds == twin.fold) & np.isfinite(predictions[other]).all(axis=1)
                 honest[:, other] += np.where(takes, weights[:, index], 0.0)
-    total = honest.sum(axis=1, keepdims=True)
-    honest = np.divide(honest, total, out=np.zeros_like(honest), where=total > 0)
-    return _mix(predictions, np.where(total[:, 0] > 0, lengths, 0), honest, prefixes)
+    known = (honest != 0).any(axis=1)
+    if blend.kind != "stack":
+        total = honest.sum(axis=1, keepdims=True)
+        honest = np.divide(honest, total, out=np.zeros_like(honest), where=total > 0)
+    return _mix(predictions, np.where(known, lengths, 0), honest, prefixes, blend)
 
 
-def _weights(lengths: Counts, prefixes: Sequence[Prefix]) -> NDArray[np.float64]:
+def _weights(lengths: Counts, prefixes: Sequence[Prefix]) -> Wide:
     """(n, units): row i holds the weights of prefix `lengths[i]`, zero beyond it."""
     table = np.zeros((len(prefixes) + 1, len(prefixes)), dtype=np.float64)
     for length, prefix in enumerate(prefixes, start=1):
@@ -75,17 +115,65 @@ def _weights(lengths: Counts, prefixes: Sequence[Prefix]) -> NDArray[np.float64]
     return np.asarray(table[lengths])
 
 
-def _mix(
-    predictions: Sequence[Floats], lengths: Counts, weights: NDArray[np.float64], prefixes: Sequence[Prefix]
-) -> NDArray[np.float64]:
-    mixed = np.zeros(predictions[0].shape, dtype=np.float64)
+def _mix(predictions: Sequence[Floats], lengths: Counts, weights: Wide, prefixes: Sequence[Prefix], blend: Blend) -> Wide:
+    total = np.zeros(predictions[0].shape, dtype=np.float64)
+    mean = np.zeros_like(total) if blend.kind == "vote" else total
     for index, values in enumerate(predictions):
         weight = weights[:, index : index + 1]
-        mixed += np.where(weight > 0, weight * values.astype(np.float64), 0.0)
-    power = np.array([1.0] + [1.0 / prefix.temperature for prefix in prefixes])[lengths][:, None]
-    top = mixed.max(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cooled = np.where(power == 1.0, mixed, np.power(mixed / top, power))
-        answer = cooled / cooled.sum(axis=1, keepdims=True)
+        if not weight.any():
+            continue
+        p = _own(values, blend.temperatures[index] if index < len(blend.temperatures) else 1.0)
+        total += np.where(weight != 0, weight * _voice(p, index, blend), 0.0)
+        if blend.kind == "vote":
+            mean += np.where(weight != 0, weight * p, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of rows without any answer
+        answer = _answer(total, mean, lengths, prefixes, blend)
     answer[lengths == 0] = np.nan
-    return np.asarray(answer)
+    return answer
+
+
+def _own(values: Floats, temperature: float) -> Wide:
+    """A unit's own probabilities, tempered."""
+    wide = values.astype(np.float64)
+    return wide if temperature == 1.0 else _normal(np.maximum(wide, TINY) ** (1.0 / temperature))
+
+
+def _voice(p: Wide, index: int, blend: Blend) -> Wide:
+    """What a unit adds to the blend, before its weight."""
+    if blend.kind == "geometric":
+        return np.asarray(np.log(np.maximum(p, TINY)))
+    if blend.kind == "stack":
+        return np.asarray(np.log(np.maximum(p, TINY_STACK)))
+    if blend.kind == "vote":
+        return np.asarray(p.argmax(axis=1)[:, None] == np.arange(p.shape[1]), dtype=np.float64)
+    if blend.kind == "rank":
+        columns = zip(blend.references[index], p.T, strict=True)
+        return np.stack([_rank(known, values) for known, values in columns], axis=1)
+    return p
+
+
+def _rank(known: Wide, values: Wide) -> Wide:
+    """The middle rank of each value among the known ones, 0 .. 1."""
+    both = np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")
+    return np.asarray(both / (2.0 * max(1, len(known))))
+
+
+def _answer(total: Wide, mean: Wide, lengths: Counts, prefixes: Sequence[Prefix], blend: Blend) -> Wide:
+    """What the voices of a prefix's units add up to, as probabilities."""
+    if blend.kind == "stack":
+        none = (0.0,) * total.shape[1]
+        total = total + np.array([none, *(prefix.shift or none for prefix in prefixes)])[lengths]
+        return _normal(np.exp(total - total.max(axis=1, keepdims=True)))
+    if blend.kind == "geometric":
+        total = _normal(np.exp(total - total.max(axis=1, keepdims=True)))
+    elif blend.kind == "vote":
+        total = _normal(total + mean / (lengths[:, None] + 1))
+    elif blend.kind == "rank":
+        total = _normal(total + TINY)
+    power = np.array([1.0] + [1.0 / prefix.temperature for prefix in prefixes])[lengths][:, None]
+    top = total.max(axis=1, keepdims=True)
+    return _normal(np.where(power == 1.0, total, np.power(total / top, power)))
+
+
+def _normal(p: Wide) -> Wide:
+    return np.asarray(p / p.sum(axis=1, keepdims=True))

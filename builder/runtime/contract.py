@@ -133,10 +133,14 @@ class Answer:
     Attributes:
         file: Its name in the working folder.
         id: The id column.
-        form: `labels` (one column of class labels), `columns` (one probability column per class) or `probability`
-            (one column: the probability of the last of two classes).
+        form: `labels` (one column of class labels), `columns` (one probability column per class), `probability` (one column: the
+            probability of the last of two classes), `strings` (one column: labels separated by blanks), `numbers` (one column
+            per target) or `long` (one row per id and class, one column of numbers).
         columns: The columns after the id, in order.
-        classes: Class labels in the order of the model's outputs.
+        classes: Class labels, or names of targets, in the order of the model's outputs.
+        key_column, key: Of the long form: the id column of the file, and how its cells are made, `{id}_{class}`.
+        kinds: Of a parquet file: numpy's name for the type of the id column and of each further one, or `text`.
+        decision: What makes answers of probabilities, the JSON values of a `decide.Decision`; None: the most probable class.
     """
 
     file: str
@@ -144,6 +148,10 @@ class Answer:
     form: str
     columns: tuple[str, ...]
     classes: tuple[str, ...]
+    key_column: str = ""
+    key: str = ""
+    kinds: tuple[str, ...] = ()
+    decision: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .contract import BACKENDS, BLENDS, EFFORTS
 from .reading import ContractError
 
 if TYPE_CHECKING:
-    from .contract import Effort, Plan, Prefix
+    from .contract import Answer, Effort, Plan, Prefix
 
 AGAIN = "run `kkb plan` again"
 OFF_ONE = 1e-6  # by which the sum of weights may miss 1
@@ -32,6 +32,7 @@ def refuse(plan: Plan) -> None:
         raise ContractError(f"plan: {classes} classes but a prior of {len(plan.prior)}")
     for count, prefix in enumerate(plan.prefixes, start=1):
         _refuse_prefix(prefix, count, plan.blend, classes)
+    _refuse_answer(plan.answer)
     _refuse_units(plan)
     _refuse_references(plan, classes)
     _refuse_probes(plan)
@@ -39,6 +40,20 @@ def refuse(plan: Plan) -> None:
         _refuse_effort(plan.effort, len(plan.units))
     if not 0 <= plan.max_fallback <= 1:
         raise ContractError(f"plan: max_fallback is {plan.max_fallback!r}, expected a share between 0 and 1")
+
+
+def _refuse_answer(answer: Answer) -> None:
+    from .decide import Decision, DecisionError
+
+    if len(answer.kinds) not in (0, 1 + len(answer.columns)):
+        raise ContractError(f"plan.answer: types of {len(answer.kinds)} columns, there are {1 + len(answer.columns)}")
+    if bool(answer.key) != (answer.form == "long"):
+        raise ContractError(f"plan.answer: the form {answer.form!r} with the key {answer.key!r}; {AGAIN}")
+    if answer.decision is not None:
+        try:
+            Decision.from_json(answer.decision)
+        except DecisionError as error:
+            raise ContractError(f"plan.answer.decision: {error}") from None
 
 
 def _refuse_units(plan: Plan) -> None:

@@ -13,10 +13,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from .contract import Unit
+
+    Rows = NDArray[np.int64]
 
 REMEMBERED = 200  # task times per unit, for the upper bound
 DOUBT = 1.5  # times the median, or times the plan's own figure
@@ -25,15 +31,21 @@ COLD_DECODE_S = 0.05  # per sample, when the plan does not say: a large photo on
 
 @dataclass(frozen=True)
 class Task:
-    """One unit on the samples start..stop."""
+    """One unit on some samples.
+
+    Attributes:
+        unit: Its place in the plan, from 0.
+        chunk: A number that stands for the samples: tasks of one run with equal numbers work on the same.
+        rows: int64 (m,), ascending: the samples.
+    """
 
     unit: int
-    start: int
-    stop: int
+    chunk: int
+    rows: Rows = field(compare=False, repr=False)
 
     @property
     def size(self) -> int:
-        return self.stop - self.start
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Spent:
         predict: All batches.
         other: What the supervisor waited beyond that.
         first: A first batch that was run once more before all others, after loading; 0 when none was.
+        decoded: How many samples `decode` was spent on; None: all of them.
     """
 
     load: float
@@ -53,14 +66,15 @@ class Spent:
     predict: float
     other: float = 0.0
     first: float = 0.0
+    decoded: int | None = None
 
 
 @dataclass(frozen=True)
 class Hand:
-    """What a worker has at hand: models that are loaded, and the samples that it decoded last (input key, start, stop)."""
+    """What a worker has at hand: models that are loaded, and the samples that it decoded last (input key, chunk)."""
 
     models: tuple[tuple[str, str], ...] = ()
-    samples: tuple[str, int, int] | None = None
+    samples: tuple[str, int] | None = None
 
 
 @dataclass
@@ -68,62 +82,80 @@ class _Times:
     """What tasks of one kind took, per sample; the last ones count."""
 
     last: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    median: float = 0.0
+    upper: float = 0.0
 
-    def upper(self) -> float:
-        return max(*self.last, DOUBT * statistics.median(self.last))
+    def add(self, seconds: float) -> None:
+        self.last.append(seconds)
+        self.median = statistics.median(self.last)
+        self.upper = max(*self.last, DOUBT * self.median)
 
 
 class Costs:
     """The measurements of one run."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self._units = units
+        self._units, self._keys = units, [unit.input.key for unit in units]
         self._predict: dict[int, _Times] = {}
         self._decode: dict[str, _Times] = {}
         self._load: dict[tuple[str, str], float] = {}
         self._first: dict[tuple[str, str], float] = {}
-        self._other = 0.0
+        self._other = _Times()
+        self._slowness = 1.0
 
     def add(self, task: Task, spent: Spent) -> None:
         """A task has finished."""
         unit = self._units[task.unit]
         times = self._predict.setdefault(task.unit, _Times())
         if not times.last or 2 * task.size >= unit.batch:  # a rest of a few samples says nothing about full batches
-            times.last.append(spent.predict / task.size)
-        if spent.decode is not None:
-            self._decode.setdefault(unit.input.key, _Times()).last.append(spent.decode / task.size)
+            times.add(spent.predict / task.size)
+        decoded = task.size if spent.decoded is None else spent.decoded
+        if spent.decode is not None and decoded:
+            self._decode.setdefault(self._keys[task.unit], _Times()).add(spent.decode / decoded)
         for seconds, kept in ((spent.load, self._load), (spent.first, self._first)):
             if seconds > 0:
                 kept[model_of(unit)] = max(seconds, kept.get(model_of(unit), 0.0))
-        self._other = max(self._other, spent.other)
+        self._other.add(spent.other)
+        ratios = [ratio for index in self._predict if (ratio := self.ratio(index)) is not None]
+        self._slowness = statistics.median(ratios) if ratios else 1.0
 
-    def bound(self, task: Task, hand: Hand, *, kept: bool) -> float:
-        """Upper bound of the task's seconds on a worker; `kept` when its samples lie decoded in scratch."""
-        unit = self._units[task.unit]
-        times = self._predict.get(task.unit)
-        each = times.upper() if times else DOUBT * unit.seconds * max(1.0, self.slowness())
-        if not kept and hand.samples != self.key(task):
-            known = self._decode.get(unit.input.key)
-            planned = DOUBT * unit.decode_s if unit.decode_s > 0 else COLD_DECODE_S
-            each += known.upper() if known else planned
-        load = 0.0 if model_of(unit) in hand.models else self._load.get(model_of(unit), DOUBT * unit.load_s)
-        return load + self._other + task.size * each
+    def bound(self, task: Task, hand: Hand, *, missing: int) -> float:
+        """Upper bound of the task's seconds on a worker, when `missing` of its samples do not lie decoded in scratch."""
+        decoding = 0.0 if hand.samples == self.key(task) else missing * self.decoding_bound(task.unit)
+        return self.fixed_bound([task.unit], hand) + decoding + task.size * self.each_bound(task.unit)
 
-    def key(self, task: Task) -> tuple[str, int, int]:
+    def fixed_bound(self, units: Sequence[int], hand: Hand) -> float:
+        """Upper bound of what tasks of these units take on a worker whatever the number of samples: loading, and talking."""
+        asked = {model_of(unit): unit for unit in (self._units[index] for index in units)}
+        loads = (self._load.get(model, DOUBT * unit.load_s) for model, unit in asked.items() if model not in hand.models)
+        return sum(loads) + len(units) * self._other.upper
+
+    def each_bound(self, unit: int) -> float:
+        """Upper bound of a unit's seconds per sample, without decoding."""
+        times = self._predict.get(unit)
+        return times.upper if times else DOUBT * self._units[unit].seconds * max(1.0, self._slowness)
+
+    def decoding_bound(self, unit: int) -> float:
+        """Upper bound of the seconds per sample of decoding for a unit's input."""
+        known, planned = self._decode.get(self._keys[unit]), self._units[unit].decode_s
+        if known:
+            return known.upper
+        return DOUBT * planned if planned > 0 else COLD_DECODE_S
+
+    def key(self, task: Task) -> tuple[str, int]:
         """Tasks with equal keys work on the same decoded samples."""
-        return self._units[task.unit].input.key, task.start, task.stop
+        return self._keys[task.unit], task.chunk
 
     def expected(self, unit: int, *, decode: bool) -> float:
         """Seconds per sample of a unit, as far as is known: measured, else planned and corrected by this machine's slowness."""
-        known, planned = self.seconds(unit), self._units[unit].seconds * self.slowness()
+        known, planned = self.seconds(unit), self._units[unit].seconds * self._slowness
         reading = self.decode_seconds(unit)
         reading = self._units[unit].decode_s if reading is None else reading
         return (planned if known is None else known) + (reading if decode else 0.0)
 
     def slowness(self) -> float:
         """How many times slower this machine is than the plan thought; 1 until something was measured."""
-        ratios = [ratio for index in self._predict if (ratio := self.ratio(index)) is not None]
-        return statistics.median(ratios) if ratios else 1.0
+        return self._slowness
 
     def ratio(self, unit: int) -> float | None:
         """How many times slower a unit is than the plan thought; None when it has not run, or the plan does not say."""
@@ -132,7 +164,7 @@ class Costs:
 
     def seconds(self, unit: int) -> float | None:
         """Median seconds per sample of a unit, without decoding; None when it has not run."""
-        return statistics.median(self._predict[unit].last) if unit in self._predict else None
+        return self._predict[unit].median if unit in self._predict else None
 
     def p99(self, unit: int) -> float | None:
         """The seconds per sample that 99 % of a unit's tasks stay within."""
@@ -143,11 +175,12 @@ class Costs:
 
     def decode_seconds(self, unit: int) -> float | None:
         """Median seconds per sample of decoding for a unit's input."""
-        return self.decoding().get(self._units[unit].input.key)
+        times = self._decode.get(self._keys[unit])
+        return times.median if times else None
 
     def decoding(self) -> dict[str, float]:
         """Median seconds per sample of decoding, by input key."""
-        return {key: statistics.median(times.last) for key, times in self._decode.items()}
+        return {key: times.median for key, times in self._decode.items()}
 
     def load_seconds(self, unit: int) -> float | None:
         """Longest time that loading a unit's model took."""

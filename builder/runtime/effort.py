@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .contract import Effort
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from .contract import Effort
 
     Floats = NDArray[np.floating[Any]]
 
@@ -32,10 +32,27 @@ def priority(effort: Effort, doubts: Floats) -> Floats:
     `doubts` is float (stops, n), each sample's doubt at each stop. What it says of a stop must not be asked before the sample is
     there, and is not: a climb comes no earlier than the climbs before it.
     """
-    steps = len(effort.stops) - 1
-    order = -np.arange(steps, dtype=np.float64)[:, None] + np.clip(doubts[:steps], 0.0, 1.0 - 1e-9)
-    if effort.kind == "queue" and steps >= effort.common:
-        gain = np.stack([w * np.interp(d, effort.doubts, effort.shape) for w, d in zip(effort.worth, doubts, strict=False)])
-        order[: effort.common - 1] += COMMON
-        order[effort.common - 1 :] = gain[effort.common - 1 :]
-    return np.asarray(np.minimum.accumulate(order, axis=0))
+    climbs = [urgency(effort, step, doubts[step]) for step in range(len(effort.stops) - 1)]
+    return np.asarray(np.minimum.accumulate(np.reshape(climbs, (len(climbs), doubts.shape[1])), axis=0))
+
+
+def urgency(effort: Effort, step: int, doubts: Floats) -> Floats:
+    """float (n,): how early the climb from stop `step` comes, going by the samples' `doubts` (n,) there alone."""
+    turn: Floats = np.clip(doubts, 0.0, 1.0 - 1e-9) - float(step)
+    if effort.kind != "queue":
+        return turn
+    if step < effort.common - 1:
+        return turn + COMMON
+    if step >= len(effort.worth):
+        return turn - COMMON
+    return np.asarray(effort.worth[step] * np.interp(doubts, effort.doubts, effort.shape))
+
+
+def unabridged(effort: Effort, units: int) -> Effort:
+    """The rule with every prefix before its first stop and after its last as a stop of its own, up to `units`.
+
+    When seconds run short samples stay before the first; when there are seconds left they go on after the last.
+    """
+    before, after = tuple(range(1, effort.stops[0])), tuple(range(effort.stops[-1] + 1, units + 1))
+    worth = (0.0,) * len(before) + effort.worth
+    return Effort(effort.kind, before + effort.stops + after, effort.common + len(before), worth, effort.doubts, effort.shape)

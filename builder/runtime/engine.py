@@ -55,7 +55,7 @@ class Order(Protocol):
 
     def keep(self, task: Task) -> bool: ...
 
-    def finished(self, task: Task, spent: Spent, kept: bool) -> None: ...
+    def finished(self, task: Task, spent: Spent, kept: bool, silent: NDArray[np.bool_]) -> None: ...
 
     def failed(self, task: Task, cause: str) -> bool: ...
 
@@ -120,6 +120,7 @@ class Engine:
         self.bad_counts: Counter[int] = Counter()
         self.not_finite: Counter[int] = Counter()
         self.events: list[str] = []
+        self.spans: dict[int, tuple[float, float, float]] = {}  # of a unit: first start, last end, seconds of workers
         self.peak_mb: dict[int, float] = {}
         self.accelerators: dict[int, str] = {}
         self.versions: dict[str, str] = {}
@@ -167,8 +168,8 @@ class Engine:
                 {
                     "task": self._number,
                     "unit": task.unit,
-                    "start": task.start,
-                    "stop": task.stop,
+                    "chunk": task.chunk,
+                    "rows": task.rows.tolist(),
                     "keep": kept,
                     "warm": self._warm,
                 },
@@ -193,7 +194,7 @@ class Engine:
         if message is None:
             self._lost(slot, "died", dead=True)
         elif message.get("ready"):
-            slot.state = "idle"
+            slot.state, slot.unborn = "idle", 0
             self.versions = dict(message.get("versions", {}))
         elif slot.state == "busy":
             self._answered(slot, message)
@@ -226,10 +227,12 @@ class Engine:
         target = self.predictions[task.unit]
         if target is None:
             target = self.predictions[task.unit] = np.full(self._shape, np.nan, dtype=np.float32)
-        target[task.start : task.stop] = values
+        target[task.rows] = values
         seconds = message["seconds"]
         other = max(0.0, self._clock.now() - work.began - sum(each or 0.0 for each in seconds.values()))
-        self._order.finished(task, Spent(**seconds, other=other), work.kept)
+        spent = Spent(**seconds, other=other, decoded=message.get("decoded"))
+        self._order.finished(task, spent, work.kept, np.asarray(~np.isfinite(values).all(axis=1)))
+        self._timed(task.unit, work.began - self._clock.start)
         unit = self._plan.units[task.unit]
         slot.samples = self._order.costs.key(task)
         if model_of(unit) not in slot.resident:
@@ -244,6 +247,11 @@ class Engine:
         self.accelerators[task.unit] = message["accelerator"]
         return ""
 
+    def _timed(self, unit: int, began: float) -> None:
+        end = self._clock.spent()
+        first, last, busy = self.spans.get(unit, (began, end, 0.0))
+        self.spans[unit] = min(first, began), max(last, end), busy + end - began
+
     def _watch(self) -> None:
         """Kill what overruns."""
         now = self._clock.now()
@@ -256,13 +264,16 @@ class Engine:
     def _lost(self, slot: Slot, why: str, *, dead: bool = False) -> None:
         """A worker is gone: blame its task, and start another life unless lives have become futile."""
         work = slot.work if slot.state == "busy" else None
+        slot.unborn += slot.state == "starting"
         end = self._workers.stop(slot, dead=dead)
         doing = f" at unit {work.task.unit + 1} on samples {_range(work.task)}" if work else ""
         self._note(f"worker {slot.number} {why}{doing} ({end})")
         settled = self._order.failed(work.task, f"worker {why} ({end})") if work else False
         # Having found out which samples are to blame is progress too; it is bounded by their number and by `_futile`.
         slot.futile = 0 if settled else slot.futile + 1
-        if slot.futile >= LIVES:
+        # The last worker that comes up at all is not given up so soon: without it the rest of the time would be lost.
+        last = all(other.state == "retired" for other in self._workers.slots) and slot.unborn < LIVES
+        if slot.futile >= LIVES and not last:
             self._note(f"worker {slot.number} retired after {LIVES} lives without progress")
         elif not self._give_up_if_futile():
             self._start(slot)
@@ -288,4 +299,5 @@ class Engine:
 
 
 def _range(task: Task) -> str:
-    return f"{task.start}..{task.stop - 1}"
+    first, last = int(task.rows[0]), int(task.rows[-1])
+    return f"{first}..{last}" if last - first < task.size else f"{first}..{last} ({task.size} of them)"

@@ -3,9 +3,9 @@
     job.json          the Job below
     samples.json      image paths of the samples, in row order          (no `load` hook)
     samples.pkl       rows of the samples, a list of dicts              (`load` hook)
-    decoded/          <key>-<start>-<stop>.npy   uint8 (m, height, width, 3), .json beside it: what could not be read
-    results/          <unit>-<start>-<stop>.npy  float32 (m, classes), NaN rows where there is no answer
-    unpublished/      files on their way to the two above; they move there whole
+    decoded/          decoded images, see store.py
+    results/          <unit>-<chunk>.npy  float32 (m, classes) of a task's samples, NaN rows where there is no answer
+    unpublished/      files on their way to results; they move there whole
 
 Never in the notebook's working folder, where all this would be output.
 """
@@ -82,14 +82,9 @@ def load(folder: Path) -> tuple[Job, list[Any]]:
     return Job(**raw), json.loads((folder / "samples.json").read_text("utf-8"))
 
 
-def decoded(folder: Path, key: str, start: int, stop: int) -> Path:
-    """Where the decoded images of samples start..stop lie."""
-    return folder / "decoded" / f"{key}-{start:07d}-{stop:07d}.npy"
-
-
-def result(folder: Path, unit: int, start: int, stop: int) -> Path:
-    """Where the probabilities of a unit on samples start..stop lie."""
-    return folder / "results" / f"{unit:03d}-{start:07d}-{stop:07d}.npy"
+def result(folder: Path, unit: int, chunk: int) -> Path:
+    """Where the probabilities of a unit on the samples of a chunk lie."""
+    return folder / "results" / f"{unit:03d}-{chunk:07d}.npy"
 
 
 def publish(folder: Path, path: Path, array: NDArray[Any]) -> None:

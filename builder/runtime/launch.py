@@ -59,7 +59,7 @@ def workers(
 
 def fetcher(folder: Path) -> Callable[[Task], NDArray[np.float32]]:
     """What reads a finished task's probabilities."""
-    return lambda task: np.load(job.result(folder, task.unit, task.start, task.stop), allow_pickle=False)
+    return lambda task: np.load(job.result(folder, task.unit, task.chunk), allow_pickle=False)
 
 
 def keep_bytes(settings: Settings, folder: Path) -> int:

@@ -33,8 +33,9 @@ class Slot:
         state: `starting`, `idle`, `busy` or `retired`.
         since: When that state began; set by the engine, which has the clock.
         futile: Lives in a row that ended without finishing anything.
+        unborn: Lives in a row that ended before they could take a task.
         resident: Models that the present worker has loaded, oldest first.
-        samples: What it decoded last: input key, start, stop.
+        samples: What it decoded last: input key, chunk.
         work: What it is busy with; the engine's own record.
     """
 
@@ -43,8 +44,9 @@ class Slot:
     state: str = "retired"
     since: float = 0.0
     futile: int = 0
+    unborn: int = 0
     resident: list[tuple[str, str]] = field(default_factory=list)
-    samples: tuple[str, int, int] | None = None
+    samples: tuple[str, int] | None = None
     work: Any = None
     life: int = 0
     process: subprocess.Popen[str] | None = None

@@ -19,7 +19,9 @@ from .costs import Costs, Hand, Task
 from .engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from .contract import Unit
     from .costs import Spent
@@ -76,11 +78,12 @@ class ProbeOrder:
     def __init__(self, units: Sequence[Unit], rows: Rows) -> None:
         self._units = units
         self.costs = Costs(units)
-        self.waiting = [task for index, unit in enumerate(units) for task in _batches(index, unit, rows)]
+        self._chunks: dict[tuple[int, int], int] = {}
+        self.waiting = [task for index, unit in enumerate(units) for task in self._batches(index, unit, rows)]
         self.done: list[Task] = []
         self.notes: list[str] = []
         self._running: set[Task] = set()
-        self._kept: set[tuple[str, int, int]] = set()
+        self._kept: set[tuple[str, int]] = set()
         self._failures: dict[Task, int] = {}
 
     def next(self, left: float, hand: Hand = EMPTY) -> Task | None:
@@ -93,7 +96,8 @@ class ProbeOrder:
 
     def bound(self, task: Task, hand: Hand = EMPTY) -> float:
         """Upper bound of the batch's seconds."""
-        return self.costs.bound(task, hand, kept=self.costs.key(task) in self._kept)
+        key = self.costs.key(task)
+        return self.costs.bound(task, hand, missing=0 if key in self._kept or hand.samples == key else task.size)
 
     def keep(self, task: Task) -> bool:
         """Whether another view wants the same rows later."""
@@ -102,8 +106,8 @@ class ProbeOrder:
             and self.costs.key(task) not in self._kept
         )
 
-    def finished(self, task: Task, spent: Spent, kept: bool = False) -> None:
-        """The batch's result is in place."""
+    def finished(self, task: Task, spent: Spent, kept: bool = False, silent: NDArray[np.bool_] | None = None) -> None:  # noqa: ARG002
+        """The batch's result is in place; rows without an answer are compared with home by their other units."""
         self._running.discard(task)
         self.costs.add(task, spent)
         self.done.append(task)
@@ -135,6 +139,12 @@ class ProbeOrder:
     def over(self) -> bool:
         """Whether nothing is left to do."""
         return not self.waiting and not self._running
+
+    def _batches(self, index: int, unit: Unit, rows: Rows) -> Iterator[Task]:
+        start, stop = rows.span(unit)
+        for at in range(start, stop, unit.batch):
+            span = at, min(at + unit.batch, stop)
+            yield Task(index, self._chunks.setdefault(span, len(self._chunks)), np.arange(*span))
 
 
 def run(state: State) -> Probed:
@@ -176,15 +186,10 @@ def _probed(state: State, rows: Rows, order: ProbeOrder, engine: Engine) -> Prob
     return Probed(tuple(probes), prices, decode, machine.describe(), tuple(notes))
 
 
-def _batches(index: int, unit: Unit, rows: Rows) -> list[Task]:
-    start, stop = rows.span(unit)
-    return [Task(index, at, min(at + unit.batch, stop)) for at in range(start, stop, unit.batch)]
-
-
 def _compared(unit: Unit, index: int, rows: Rows, order: ProbeOrder, engine: Engine) -> dict[str, Any] | None:
     """The entry of a unit in run.json; None when no row of it could be compared."""
     found = engine.predictions[index]
-    seen = sorted(row for task in order.done if task.unit == index for row in range(task.start, task.stop))
+    seen = sorted(row for task in order.done if task.unit == index for row in task.rows.tolist())
     if found is None or not seen:
         return None
     difference = np.abs(found[seen].astype(np.float64) - rows.expected(unit)[seen]).max(axis=1)

@@ -17,7 +17,7 @@ import numpy as np
 from .probe import Probed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from .clock import Clock
@@ -33,11 +33,13 @@ class Stages:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.seconds: dict[str, float] = {}
+        self.began: dict[str, float] = {}
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time the block as stage `name`."""
         begin = self._clock.now()
+        self.began[name] = round(self._clock.spent(), 3)
         try:
             yield
         finally:
@@ -77,6 +79,7 @@ def content(state: State, status: str) -> dict[str, Any]:
             "left_s": round(clock.limit - clock.spent(), 3),
         },
         "stages": state.stages.seconds,
+        "timeline": _timeline(state),
         "peak_mb": {"supervisor": _own_peak_mb(), "worker": max(engine.peak_mb.values(), default=None) if engine else None},
         "versions": {**_versions(), **(engine.versions if engine else {})},
     }
@@ -122,6 +125,21 @@ def _unit(state: State, index: int) -> dict[str, Any]:
         "peak_mb": engine.peak_mb.get(index) if engine else None,
         "planned_seconds_per_sample": unit.seconds,
     }
+
+
+def _timeline(state: State) -> dict[str, Any]:
+    """Seconds of the session: stages (name, begin, end), units (first begin, last end, seconds of workers), units per sample."""
+    stages, engine = state.stages, state.engine
+    spans = engine.spans if engine else {}
+    return {
+        "stages": [[name, at, round(at + stages.seconds.get(name, 0.0), 3)] for name, at in stages.began.items()],
+        "units": [_rounded(spans[index]) if index in spans else None for index in range(len(state.plan.units))],
+        "curve": [_rounded(point) for point in state.progress.curve] if state.progress else [],
+    }
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 3) for value in values]
 
 
 def _bad(state: State) -> dict[str, Any]:

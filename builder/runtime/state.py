@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import mounts
+from .combine import WEIGHTED, Blend
 from .hooks import Hooks
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class State:
     log: Callable[[str], None]
     stages: Stages
     hooks: Hooks = field(default_factory=Hooks)
+    blend: Blend = WEIGHTED
     notes: list[str] = field(default_factory=list)
     rows: Any = None
     ids: list[str] = field(default_factory=list)

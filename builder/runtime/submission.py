@@ -1,8 +1,9 @@
 """The submission file: what it must look like, a fallback that exists from the first minute, and its atomic replacement.
 
-Expects: test ids in row order, probabilities (n, classes), the plan's `Answer`, and the sample submission where there is one.
-Produces: a CSV file with ids verbatim, in the sample submission's order when that names the same ids, else in the test's;
-    numbers with nine significant digits.
+Expects: test ids in row order, probabilities or numbers (n, outputs), the plan's `Answer`, and the sample submission where there
+    is one.
+Produces: a CSV or Parquet file with ids verbatim, in the sample submission's order when that names the same ids, else in the
+    test's; numbers with nine significant digits.
 Never: leaves a half-written or invalid file; an invalid frame raises and the file of before stays.
 """
 
@@ -11,11 +12,15 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from .answers import DecisionError, cells, decision_of, row_key
+from .columns import typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +32,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-FORMS = ("labels", "columns", "probability")
+FORMS = ("labels", "columns", "probability", "strings", "numbers", "long")
+PARQUET = ".parquet"
+WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # an id that pandas once read as a float
 
 
 class SubmissionError(ValueError):
@@ -41,51 +48,90 @@ class Template:
     Attributes:
         answer: Its columns and form.
         ids: The ids in file order.
-        order: int (n,): which test row stands at each place of the file.
+        order: int (rows of the file,): which test row stands at each place of the file.
         fallback: What the file holds for a sample that no unit answered; columns as in the file, all text.
+        place: Of the long form, int (rows of the file,): which output stands at each place; else empty.
     """
 
     answer: Answer
     ids: tuple[str, ...]
     order: NDArray[np.int64]
     fallback: pd.DataFrame
+    place: NDArray[np.int64]
+
+    @property
+    def key(self) -> str:
+        """The file's id column."""
+        return self.answer.key_column or self.answer.id
 
 
 def template(answer: Answer, ids: Sequence[str], sample: pd.DataFrame | None, prior: Sequence[float]) -> Template:
     """The template for the test ids. `sample` is the sample submission as text; if valid, its values are the fallback."""
     if answer.form not in FORMS:
         raise SubmissionError(f"unknown form {answer.form!r}; known are {', '.join(FORMS)}")
-    order = np.arange(len(ids), dtype=np.int64)
-    same = sample is not None and answer.id in sample.columns and sorted(sample[answer.id]) == sorted(ids)
-    if same and sample is not None:
-        place = {name: index for index, name in enumerate(ids)}
-        order = np.array([place[name] for name in sample[answer.id]], dtype=np.int64)
-    ordered = tuple(ids[index] for index in order.tolist())
-    shape = Template(answer, ordered, order, pd.DataFrame())
-    if same and sample is not None and set(answer.columns) <= set(sample.columns):
-        given = sample[[answer.id, *answer.columns]].reset_index(drop=True)
-        if not faults(given, shape):
-            return Template(answer, ordered, order, given)
+    shape = _shape(answer, ids)
+    given = None if sample is None else _arranged(shape, sample)
+    if given is not None:
+        order, spelled = given
+        place = shape.place[order] if answer.form == "long" else shape.place
+        shape = Template(answer, spelled, shape.order[order], shape.fallback, place)
+    if given is not None and sample is not None and set(answer.columns) <= set(sample.columns):
+        values = sample[[shape.key, *answer.columns]].reset_index(drop=True)
+        if not faults(values, shape):
+            return Template(answer, shape.ids, shape.order, values, shape.place)
     constant = np.tile(np.asarray(prior, dtype=np.float64), (len(ids), 1))
-    return Template(answer, ordered, order, _frame(answer, ordered, constant))
+    return Template(answer, shape.ids, shape.order, _frame(shape, constant), shape.place)
+
+
+def _shape(answer: Answer, ids: Sequence[str]) -> Template:
+    """The template in the test's own order, without a fallback."""
+    order, empty = np.arange(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    if answer.form != "long":
+        return Template(answer, tuple(ids), order, pd.DataFrame(), empty)
+    keys = tuple(row_key(answer.key, name, label) for name in ids for label in answer.classes)
+    place = np.tile(np.arange(len(answer.classes), dtype=np.int64), len(ids))
+    return Template(answer, keys, order.repeat(len(answer.classes)), pd.DataFrame(), place)
+
+
+def _arranged(shape: Template, sample: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:
+    """Where the ids of `sample` stand in `shape`, and their spelling; None when it names others.
+
+    Spellings differ where the sample was written by a program that read whole ids as floats: `7.0` is then the id 7.
+    """
+    if shape.key not in sample.columns:
+        return None
+    spelled = tuple(str(name) for name in sample[shape.key])
+    for same in (str, whole):
+        place = {same(name): index for index, name in enumerate(shape.ids)}
+        found = [place.get(same(name)) for name in spelled]
+        if len(place) == len(shape.ids) == len(found) and len(set(found)) == len(found) and None not in found:
+            return np.array(found, dtype=np.int64), spelled
+    return None
+
+
+def whole(name: str) -> str:
+    """The id without the `.0` of a program that read it as a float."""
+    match = WHOLE.fullmatch(name)
+    return match[1] if match else name
 
 
 def compose(shape: Template, probabilities: Floats) -> pd.DataFrame:
-    """The file's content for probabilities float (n, classes) in test order; NaN rows keep the fallback."""
-    values = np.asarray(probabilities, dtype=np.float64)[shape.order]
+    """The file's content for probabilities float (n, outputs) in test order; NaN rows keep the fallback."""
+    values = np.asarray(probabilities, dtype=np.float64)
     answered = np.asarray(np.isfinite(values).all(axis=1))
-    frame = _frame(shape.answer, shape.ids, np.where(answered[:, None], values, 0.0))
+    frame = _frame(shape, values[answered], answered)
+    there = answered[shape.order]
     for name in shape.answer.columns:
-        frame[name] = np.where(answered, frame[name].to_numpy(dtype=object), shape.fallback[name].to_numpy(dtype=object))
-    return frame
+        frame[name] = np.where(there, frame[name].to_numpy(dtype=object), shape.fallback[name].to_numpy(dtype=object))
+    return typed(frame, shape.answer) if shape.answer.file.endswith(PARQUET) else frame
 
 
 def faults(frame: pd.DataFrame, shape: Template) -> list[str]:
     """Why Kaggle would refuse this frame; empty when it would not."""
-    expected = [shape.answer.id, *shape.answer.columns]
+    expected = [shape.key, *shape.answer.columns]
     if list(frame.columns) != expected:
         return [f"found columns {list(frame.columns)}, expected {expected}"]
-    found = [str(value) for value in frame[shape.answer.id]]
+    found = [str(value) for value in frame[shape.key]]
     if len(found) != len(shape.ids):
         return [f"found {len(found)} rows, expected {len(shape.ids)}"]
     out = [
@@ -94,7 +140,7 @@ def faults(frame: pd.DataFrame, shape: Template) -> list[str]:
     if len(set(found)) != len(found):
         out.append("an id is there more than once")
     for name in shape.answer.columns:
-        wrong = [str(value) for value in frame[name] if not _valid(value, shape.answer.form)]
+        wrong = [str(value) for value in frame[name] if not _valid(value, shape.answer)]
         if wrong:
             out.append(f"column {name!r} has {len(wrong)} values like {wrong[0]!r}")
     return out
@@ -117,9 +163,19 @@ def validate_own(frame: pd.DataFrame) -> None:
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:
-    """Write the frame as CSV by atomic rename."""
+    """Write the frame as CSV, or as Parquet when the file is called so, by atomic rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    if path.suffix == PARQUET:
+        frame.to_parquet(partial, index=False)
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    else:
+        _write_csv(partial, frame)
+    partial.replace(path)
+
+
+def _write_csv(partial: Path, frame: pd.DataFrame) -> None:
     columns = [frame[name].tolist() for name in frame.columns]
     with partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -127,29 +183,32 @@ def write(path: Path, frame: pd.DataFrame) -> None:
         writer.writerows(zip(*columns, strict=True))
         stream.flush()
         os.fsync(stream.fileno())
-    partial.replace(path)
 
 
-def _frame(answer: Answer, ids: Sequence[str], values: NDArray[np.float64]) -> pd.DataFrame:
-    """All cells as text."""
-    cells: dict[str, list[str]] = {answer.id: list(ids)}
-    if answer.form == "labels":
-        best = values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
-        cells[answer.columns[0]] = [answer.classes[index] for index in best]
-    elif answer.form == "probability":
-        cells[answer.columns[0]] = [f"{value:.9g}" for value in values[:, -1].tolist()]
+def _frame(shape: Template, values: Floats, answered: NDArray[np.bool_] | None = None) -> pd.DataFrame:
+    """All cells as text, of answers to those test rows that are `answered` (all); the cells of others are None."""
+    try:
+        table = cells(shape.answer, values)
+    except DecisionError as error:
+        raise SubmissionError(str(error)) from None
+    if answered is not None:
+        whole = np.full((len(answered), table.shape[1]), None, dtype=object)
+        whole[answered] = table
+        table = whole
+    if shape.answer.form == "long":
+        columns = {shape.answer.columns[0]: table[shape.order, shape.place]}
     else:
-        # Columns that are called like the classes go by name, others (`prob_0`, ...) by place.
-        by_name = set(answer.columns) == set(answer.classes)
-        for place, name in enumerate(answer.columns):
-            source = answer.classes.index(name) if by_name else place
-            cells[name] = [f"{value:.9g}" for value in values[:, source].tolist()]
-    return pd.DataFrame(cells, dtype=object)
+        columns = {name: table[shape.order, column] for column, name in enumerate(shape.answer.columns)}
+    return pd.DataFrame({shape.key: list(shape.ids), **columns}, dtype=object)
 
 
-def _valid(value: object, form: str) -> bool:
-    if form == "labels":
+def _valid(value: object, answer: Answer) -> bool:
+    if answer.form == "labels":
         return value is not None and str(value) not in {"", "nan"}
+    if answer.form == "strings":
+        last = decision_of(answer).steps[-1]
+        blank = answer.decision is not None and last.kind == "thresholds" and not last.least
+        return value is not None and (blank or str(value).strip() not in {"", "nan"})
     try:
         return math.isfinite(float(str(value)))
     except ValueError:

@@ -9,6 +9,7 @@ Never: owns an accelerator, runs a model, or lets a constant pass for a result: 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -20,12 +21,14 @@ import numpy as np
 from . import combine, devices, inputs, launch, mounts, probe, record, submission, weights
 from . import hooks as hooks_module
 from .backends import BackendError
+from .chunks import chunk_size
 from .clock import Clock, session_age
 from .contract import Plan, datasets_from_json
+from .effort import doubt
 from .engine import Engine
 from .progress import Progress
 from .result import Result
-from .schedule import Schedule, chunk_size
+from .schedule import Schedule
 from .state import Settings, State
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def run(
     limit = chosen.limit_s or parsed.limit_s
     clock = Clock.begin(limit, parsed.reserve, age=session_age(limit))
     state = State(parsed, datasets_from_json(datasets), hooks or "", chosen, clock, _say, record.Stages(clock), rerun=is_rerun())
+    state.blend = combine.Blend.of(parsed)
     mounts.working().mkdir(parents=True, exist_ok=True)
     status = "failed"
     try:
@@ -183,10 +187,11 @@ def _answer(state: State) -> None:
     with state.stages("predict"):
         pool = launch.workers(state, state.devices, folder, *_samples(state))
         keep, together = launch.keep_bytes(settings, folder), launch.resident(state, state.devices)
-        state.schedule = Schedule(plan.units, samples, size, keep, len(pool.slots), together)
+        doubts = functools.partial(_doubts, state)
+        state.schedule = Schedule(plan.units, samples, size, keep, len(pool.slots), together, plan.effort, doubts)
         fetch, patience = launch.fetcher(folder), launch.patience(state)
         state.engine = Engine(plan, samples, state.schedule, pool, state.clock, fetch, patience)
-        state.progress = Progress(state, len(pool.slots), lambda: _finalise(state))
+        state.progress = Progress(state, pool.slots, lambda: _finalise(state))
         try:
             _work(state)
         finally:
@@ -228,12 +233,9 @@ def _finalise(state: State) -> None:
     """Each sample's best complete prefix, into the submission. With none, or a fault, the file of before stays."""
     if state.engine is None:
         return
-    plan, predictions = state.plan, state.engine.arrays()
+    predictions = state.engine.arrays()
     lengths = combine.reached(predictions)
-    if state.honest is None:
-        answer = combine.pool(predictions, lengths, plan.prefixes)
-    else:
-        answer = combine.pool_honest(predictions, lengths, plan.prefixes, plan.units, state.honest)
+    answer = _pooled(state, predictions, lengths, state.honest)
     lengths = np.where(np.isfinite(answer).all(axis=1), lengths, 0)
     if not lengths.any():
         return
@@ -243,6 +245,24 @@ def _finalise(state: State) -> None:
         state.notes.append(f"a submission was not written: {type(error).__name__}: {error}")
     else:
         state.lengths, state.answered = lengths, True
+
+
+def _pooled(
+    state: State, predictions: Sequence[NDArray[np.float32]], lengths: NDArray[np.int64], honest: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """The answers of prefixes of these lengths, by the plan's blend."""
+    plan, count = state.plan, len(predictions)
+    if honest is None:
+        return combine.pool(predictions, lengths, plan.prefixes[:count], state.blend)
+    return combine.pool_honest(predictions, lengths, plan.prefixes[:count], plan.units[:count], honest, state.blend)
+
+
+def _doubts(state: State, rows: NDArray[np.int64], length: int) -> NDArray[np.floating[Any]]:
+    """How doubtful the answers to `rows` are, float (m,), after `length` units."""
+    held = state.engine.predictions[:length] if state.engine else []
+    known = [values[rows] for values in held if values is not None]
+    honest = None if state.honest is None else state.honest[rows]
+    return doubt(_pooled(state, known, np.full(len(rows), length), honest))
 
 
 def _write(state: State, probabilities: NDArray[np.float64]) -> None:

@@ -1,14 +1,14 @@
 """One device's worker: `python -m kkb_runtime.worker FOLDER`, where FOLDER holds a job (job.py).
 
 Expects on stdin, one JSON object a line, until it closes:
-    {"task": 7, "unit": 0, "start": 0, "stop": 64,     predict these samples with this unit,
-     "keep": true,                                     leave the decoded images to later units,
-     "warm": false}                                    and after loading run the first batch once more beforehand
+    {"task": 7, "unit": 0, "chunk": 3, "rows": [0, 1],  predict these samples (ascending) with this unit,
+     "keep": true,                                      leave the decoded images to later units,
+     "warm": false}                                     and after loading run the first batch once more beforehand
 Produces on stdout, one JSON object a line, and nothing else there (what libraries print goes to stderr):
     {"ready": true, "pid": 1, "versions": {...}}                     once, when it can take tasks
     {"task": 7, "ok": true,                                          the result is in place
-     "seconds": {"load", "decode" (null: nothing to read), "first", "predict"}, "bad": [[sample, cause], ...], "bad_count": 0,
-     "not_finite": 0, "peak_mb": 300.0, "accelerator": "cpu", "resident": 1}
+     "seconds": {"load", "decode" (null: nothing to read), "first", "predict"}, "decoded": 2, "bad": [[sample, cause], ...],
+     "bad_count": 0, "not_finite": 0, "peak_mb": 300.0, "accelerator": "cpu", "resident": 1}
     {"task": 7, "ok": false, "kind": "model" or "task", "cause": "..."}
 Never: outlives its supervisor, decides what to do next, or stops for one bad sample: that one's row is NaN and its cause told.
 """
@@ -22,22 +22,47 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import backends, hooks, inputs, integrity, job, mounts, views
 from .clock import now
+from .store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .contract import Input
+
+    Rows = NDArray[np.int64]
 
 TOLD = 20  # bad samples reported with their cause, per task
 _PR_SET_PDEATHSIG = 1
 
 
+class _Images(NamedTuple):
+    """The images that were read last."""
+
+    key: str
+    rows: Rows  # ascending
+    array: NDArray[np.uint8]
+    failed: dict[int, str]  # place -> cause
+
+    def holds(self, key: str, rows: Rows) -> bool:
+        """Whether the images of all `rows` are here."""
+        return key == self.key and bool(np.isin(rows, self.rows, assume_unique=True).all())
+
+    def of(self, rows: Rows) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """The images of `rows`, and what could not be read: place in `rows` -> cause."""
+        if len(rows) == len(self.rows):
+            return self.array, self.failed
+        places = np.searchsorted(self.rows, rows)
+        return self.array[places], {at: self.failed[place] for at, place in enumerate(places.tolist()) if place in self.failed}
+
+
 class Predictor:
-    """The work itself: `predict` turns a range of samples into a result file."""
+    """The work itself: `predict` turns some samples into a result file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,8 +70,8 @@ class Predictor:
         self._hooks = hooks.load(self._job.hooks)
         self._mounts = mounts.Mounts(Path(self._job.competition), {key: Path(path) for key, path in self._job.datasets.items()})
         self._models: dict[str, backends.Backend] = {}
-        self._last: tuple[Path, NDArray[np.uint8], list[tuple[int, str]]] | None = None
-        self._decode_s: float | None = 0.0  # what the last `_decode` took; None when it had nothing to read
+        self._last: _Images | None = None
+        self._decoded: tuple[float | None, int] = (0.0, 0)  # seconds and samples of the last `_decode`; None: nothing to read
 
     def versions(self) -> dict[str, str]:
         """What the arithmetic will be done with."""
@@ -55,7 +80,7 @@ class Predictor:
 
     def predict(self, task: dict[str, Any]) -> dict[str, Any]:
         """Run one task and write its result. Raises BackendError or IntegrityError when the model cannot be used."""
-        index, start, stop = task["unit"], task["start"], task["stop"]
+        index, rows = task["unit"], np.asarray(task["rows"], dtype=np.int64)
         for path in self._job.models[index]:
             integrity.wait(Path(self._job.verified), path)
         begin, fresh = now(), self._job.models[index][0] not in self._models
@@ -63,7 +88,7 @@ class Predictor:
         loaded = now()
         bad: dict[int, str] = {}
         hooked = self._hooks.load is not None
-        samples: Any = self._samples[start:stop] if hooked else self._decode(task, bad)
+        samples: Any = [self._samples[row] for row in task["rows"]] if hooked else self._decode(index, rows, task["keep"], bad)
         forward = self._by_hook if hooked else self._by_image
         decoded = now()
         if fresh and task["warm"]:
@@ -75,15 +100,16 @@ class Predictor:
         broken = np.flatnonzero(~np.isfinite(out).all(axis=1)).tolist()
         strange = [row for row in broken if row not in bad]
         bad.update(dict.fromkeys(strange, "the model's output is not finite"))
-        job.publish(self._folder, job.result(self._folder, index, start, stop), out)
+        job.publish(self._folder, job.result(self._folder, index, task["chunk"]), out)
         return {
             "seconds": {
                 "load": loaded - begin,
-                "decode": self._decode_s,
+                "decode": self._decoded[0],
                 "first": warmed - decoded,
                 "predict": predicted - warmed,
             },
-            "bad": [[start + row, bad[row]] for row in sorted(bad)][:TOLD],
+            "decoded": len(rows) if hooked else self._decoded[1],
+            "bad": [[int(rows[at]), bad[at]] for at in sorted(bad)[:TOLD]],
             "bad_count": len(bad),
             "not_finite": len(strange),
             "peak_mb": peak_mb(),
@@ -102,29 +128,34 @@ class Predictor:
             self._models[path] = model
         return self._models[path]
 
-    def _decode(self, task: dict[str, Any], bad: dict[int, str]) -> NDArray[np.uint8]:
+    def _decode(self, index: int, rows: Rows, keep: bool, bad: dict[int, str]) -> NDArray[np.uint8]:
         """Images uint8 (m, height, width, 3): from memory or scratch when an earlier unit of equal input left them there."""
-        start, stop, spec = task["start"], task["stop"], self._job.units[task["unit"]].input
-        path, begin = job.decoded(self._folder, spec.key, start, stop), now()
-        self._decode_s = None
-        if self._last is None or self._last[0] != path:
+        spec, begin = self._job.units[index].input, now()
+        self._decoded = None, 0
+        if self._last is None or not self._last.holds(spec.key, rows):
             self._last = None  # two chunks need not be in memory at once
-            kept = self._read_kept(path)
-            images, failed = kept or inputs.decode_many(self._samples[start:stop], spec, self._job.decode_threads)
-            self._last = path, images, failed
-            self._decode_s = None if kept else now() - begin
-        _, images, failed = self._last
-        bad.update(dict(failed))
-        if task["keep"]:
-            path.with_suffix(".json").write_text(json.dumps(failed), "utf-8")  # before the images: who sees them sees this
-            job.publish(self._folder, path, images)
+            self._last, count = self._read(spec, rows)
+            self._decoded = (now() - begin if count else None), count
+        images, failed = self._last.of(rows)
+        bad.update(failed)
+        if keep:
+            whole = [at for at in range(len(rows)) if at not in failed]
+            Store(self._folder / "decoded", spec).write(rows[whole], images[whole] if failed else images)
         return images
 
-    def _read_kept(self, path: Path) -> tuple[NDArray[np.uint8], list[tuple[int, str]]] | None:
-        if not path.is_file():
-            return None
-        failed = [(int(row), str(cause)) for row, cause in json.loads(path.with_suffix(".json").read_text("utf-8"))]
-        return np.asarray(np.load(path, allow_pickle=False)), failed
+    def _read(self, spec: Input, rows: Rows) -> tuple[_Images, int]:
+        """The images of `rows`, and how many of them had to be decoded."""
+        out = np.zeros((len(rows), spec.height, spec.width, 3), dtype=np.uint8)
+        missing = np.flatnonzero(~Store(self._folder / "decoded", spec).read(rows, out))
+        if not len(missing):
+            return _Images(spec.key, rows, out, {}), 0
+        paths = [self._samples[row] for row in rows[missing].tolist()]
+        images, failed = inputs.decode_many(paths, spec, self._job.decode_threads)
+        if len(missing) == len(rows):
+            out = images
+        else:
+            out[missing] = images
+        return _Images(spec.key, rows, out, {int(missing[at]): cause for at, cause in failed}), len(missing)
 
     def _by_image(
         self, model: backends.Backend, index: int, images: NDArray[np.uint8], bad: dict[int, str]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import workspace
-from builder.standin import unpack, uploads
+from builder.rehearse import unpack
+from builder.standin import uploads
 from builder.standin.home import files_below
 from builder.standin.wire import ApiError, Call
 

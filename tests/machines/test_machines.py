@@ -97,6 +97,8 @@ def test_a_workspaces_own_machine_comes_first(own, workspace, tmp_path):
         ('"3.12", "3.13"', "", "image.python"),
         ('["3.12", "3.13"]', '"3.12"', "image.python"),
         ('numpy = "2.1.3"', "numpy = 2", "image.packages"),
+        ('speed_single = "unknown"', 'speed_single = "fast"', "hardware.speed_single"),
+        ('speed_every = "unknown"', "speed_every = 0", "hardware.speed_every"),
         ("session_h = 12", 'session_h = "twelve"', "limits.session_h"),
         ('mount_layout = "typed"', 'mount_layout = "flat"', "hardware.mount_layout"),
     ],
@@ -107,6 +109,23 @@ def test_a_wrong_key_is_named_with_its_file(own, before, after, key):
         machines.load("mine")
     assert caught.value.file == str(path)
     assert caught.value.remedy
+
+
+def test_a_speed_is_a_number_or_unknown(own):
+    own(
+        "lab",
+        ('speed_single = "unknown"', "speed_single = 1.25"),
+        ('speed_every = "unknown"  # as many processes as cores, together\n', ""),
+    )
+    assert (machines.load("lab").speed_single, machines.load("lab").speed_every) == (1.25, 0.0)
+    assert (machines.load("cpu").speed_single, machines.load("cpu").speed_every) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["tpu", "TpuV5E8"])
+def test_a_tpu_is_refused_for_what_it_is(name):
+    with pytest.raises(UserError, match="TPUs are not supported") as caught:
+        machines.load(name)
+    assert "t4x2" in caught.value.expected
 
 
 def test_a_file_that_is_no_toml_is_named(own):

@@ -55,7 +55,7 @@ def gone(marker: str, within: float = 20) -> bool:
     return not running(marker)
 
 
-def test_good(make: Make, every_level: str) -> None:
+def test_good(make: Make, level: str) -> None:
     session = make(
         "#md # A title",
         "import os, sys; print('first'); print('warned', file=sys.stderr)",
@@ -79,7 +79,7 @@ def test_good(make: Make, every_level: str) -> None:
     assert outcome.peak_mb > 10
     assert 0 < outcome.disk_mb < 1
     assert not set(outcome.enforced) & set(outcome.not_enforced)
-    assert sorted(path.name for path in session.folder.iterdir()) == ["executed.ipynb", "log.json", "working"]
+    assert sorted(path.name for path in session.folder.iterdir()) == ["executed.ipynb", "log.json", "timeline.json", "working"]
     assert "outputs" not in session.notebook.read_text().replace('"outputs": []', "")
 
 
@@ -101,7 +101,7 @@ def test_crashes(make: Make, level: str) -> None:
     ("cell", "failure"),
     [
         pytest.param("raise SystemExit(0)", "SystemExit: 0", id="exits"),
-        pytest.param("import os; os._exit(3)", "the kernel died, exit code 3", id="kernel-dies"),
+        pytest.param("import os; os._exit(3)", "the kernel died, exit code 3", id="kernel-dies", marks=pytest.mark.slow),
         pytest.param(
             "import os; os.kill(os.getpid(), 11)", "the kernel died, signal SIGSEGV", id="segfault", marks=pytest.mark.slow
         ),
@@ -144,6 +144,7 @@ def test_too_slow(make: Make, level: str) -> None:
     assert gone(str(session.folder))
 
 
+@pytest.mark.slow
 def test_memory_hog(make: Make) -> None:
     outcome = engine.run(make("x = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): x[i] = 1", FOREVER, memory=512 << 20))
     assert (outcome.status, outcome.label) == (ERROR, TOO_MUCH)
@@ -173,7 +174,7 @@ def test_scratch_does_not_count_as_working_and_goes_away(make: Make, isolating: 
     cells = [f"open('{folder}/x.bin', 'wb').write(bytes(9 << 20))" for folder in SCRATCH]
     session = make("\n".join(cells), working=5 << 20)
     assert engine.run(session).status == COMPLETE
-    assert sorted(path.name for path in session.folder.iterdir()) == ["executed.ipynb", "log.json", "working"]
+    assert sorted(path.name for path in session.folder.iterdir()) == ["executed.ipynb", "log.json", "timeline.json", "working"]
     assert list((session.folder / "working").iterdir()) == []
 
 
@@ -246,7 +247,7 @@ engine.run(session, on_log=lambda entry: print(entry["data"], flush=True))
 """
 
 
-def test_nothing_outlives_a_killed_caller(make: Make, every_level: str, tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_caller(make: Make, level: str, tmp_path: Path) -> None:
     session, marker = make(STAYS, FOREVER), f"orphans-{tmp_path}"
     command = [sys.executable, "-c", CALLER, str(session.notebook), str(session.folder), marker]
     environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[2])}

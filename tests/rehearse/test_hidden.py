@@ -1,12 +1,13 @@
 """The hidden set made at home: training rows in the form of the test files, with the labels kept where only the scorer looks."""
 
 import json
+import shutil
 
 import pytest
 
 from builder import competition, config
 from builder.errors import UserError
-from builder.rehearse import hidden
+from builder.rehearse import draft, hidden
 from tests import competitions
 
 
@@ -51,7 +52,10 @@ def test_each_row_has_its_own_image_its_label_and_its_fold(made):
 def test_only_rows_that_can_be_answered_honestly_are_asked(made):
     settings, root, _, folder = made
     found = hidden.from_training(settings, root, {"a003": 1, "a007": 0, "stranger": 0}, 20, folder)
-    assert list(table(found.solution)["image_id"]) == ["a003", "a007"]
+    asked = list(table(found.solution)["image_id"])
+    assert asked[:2] == ["a003", "a007"]
+    assert {name.partition("-")[0] for name in asked} <= set(table(root / "train.csv")["image_id"])
+    assert set(json.loads(found.folds.read_text()).values()) == {0, 1}
 
 
 def test_without_such_a_row_there_is_no_rehearsal(made):
@@ -71,9 +75,69 @@ def test_same_rows_each_time_and_an_old_set_vanishes(made):
     assert again.equals(first)
 
 
-def test_more_rows_than_there_are_is_all_of_them(made):
+def test_more_rows_than_there_are_are_drawn_again_under_new_ids(made):
     settings, root, fold_of, folder = made
-    assert hidden.from_training(settings, root, fold_of, 400, folder).rows == 60
+    found = hidden.from_training(settings, root, fold_of, 150, folder)
+    asked = list(table(found.competition / "test.csv")["image_id"])
+    assert found.rows == len(asked) == len(set(asked)) == 150
+    assert set(fold_of) < set(asked)
+    folds, truth = json.loads(found.folds.read_text()), dict(table(root / "train.csv").values.tolist())
+    solution = dict(table(found.solution)[["image_id", "label"]].values.tolist())
+    content = {(root / "train_images" / f"{name}.png").read_bytes(): name for name in fold_of}
+    for name in asked:
+        original = content[(found.competition / "test_images" / f"{name}.png").read_bytes()]
+        assert (folds[name], solution[name]) == (fold_of[original], truth[original])
+
+
+@pytest.mark.parametrize(
+    ("known", "new"),
+    [
+        (["7", "12"], ["13", "14", "15"]),
+        (["007", "012"], ["013", "014", "015"]),
+        (["a", "b-2"], ["a-2", "b-2-2", "a-3"]),
+        (["x.png"], ["x-2.png", "x-3.png", "x-4.png"]),
+    ],
+)
+def test_new_ids_are_in_the_style_of_the_old_ones(known, new):
+    assert list(draft.fresh(known, 3)) == new
+
+
+def test_the_rerun_finds_what_lies_beside_the_tables_but_no_solution(made):
+    settings, root, fold_of, folder = made
+    (root / "classes.json").write_text("[]")
+    (root / "solution.csv").write_text("not for notebooks")
+    found = hidden.from_training(settings, root, fold_of, 5, folder)
+    names = {path.name for path in found.competition.iterdir() if path.is_file()}
+    assert names == {"train.csv", "test.csv", "sample_submission.csv", "classes.json"}
+
+
+def test_a_given_set_is_shown_without_its_solution(made, tmp_path):
+    settings, root, fold_of, folder = made
+    kept = hidden.from_training(settings, root, fold_of, 12, tmp_path / "kept")
+    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "kept").rglob("*"))
+    again = hidden.given(settings, tmp_path / "kept", folder)
+    assert again.rows == 12
+    assert table(again.solution).equals(table(kept.solution))
+    assert json.loads(again.folds.read_text()) == json.loads(kept.folds.read_text())
+    flat = tmp_path / "flat"
+    shutil.copytree(kept.competition, flat)
+    shutil.copyfile(kept.solution, flat / "solution.csv")
+    shown = hidden.given(settings, flat, folder)
+    assert not (shown.competition / "solution.csv").exists()
+    assert shown.solution.is_file()
+    assert shown.folds is None
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "kept").rglob("*")) == before
+
+
+@pytest.mark.parametrize("missing", ["test.csv", "sample_submission.csv"])
+def test_a_folder_that_is_no_hidden_set_is_refused(made, tmp_path, missing):
+    settings, root, fold_of, folder = made
+    kept = hidden.from_training(settings, root, fold_of, 3, tmp_path / "kept")
+    (kept.competition / missing).unlink()
+    with pytest.raises(UserError, match="not a hidden set") as caught:
+        hidden.given(settings, kept.competition, folder)
+    assert caught.value.found == f"no {missing}"
+    assert "solution.csv" in caught.value.remedy
 
 
 def test_a_test_column_that_training_rows_lack_is_named(made):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -214,3 +217,58 @@ def test_wheels_can_be_installed_and_go_away(make: Make, level: str, tmp_path: P
     assert outcome.failure == ""
     assert "hello from a wheel" in "".join(heard)
     assert list((session.folder / "working").iterdir()) == []
+
+
+UNPRIVILEGED = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from builder.rehearse import engine
+from builder.rehearse.session import Session
+heard = []
+session = Session(Path(sys.argv[2]), Path(sys.argv[1], "run"), {}, 60, 1, 2 << 30, 1 << 30)
+outcome = engine.run(session, on_log=lambda entry: heard.append(entry["data"]))
+print(json.dumps([outcome.status, outcome.failure, outcome.peak_mb, list(outcome.enforced), "".join(heard)]))
+"""
+LOOK_SMALL = """
+import os, socket
+print(os.getuid(), os.path.exists("/root/.profile"), os.access("/usr/bin", os.W_OK))
+try:
+    socket.create_connection(("192.0.2.1", 80), timeout=2)
+except OSError as error:
+    print(error)
+x = b"x" * 300_000_000
+open("/dev/shm/x", "wb").write(b"x" * 200_000_000)
+import time; time.sleep(4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [isolation.BWRAP, isolation.UNSHARE])
+def test_no_root_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Nobody, with the system's Python and no package but ours, runs a script: isolated, its memory seen."""
+    python = next(
+        (Path(each) for each in ("/usr/bin/python3.13", "/usr/bin/python3.12", "/usr/bin/python3.11") if Path(each).exists()),
+        None,
+    )
+    if os.geteuid() or python is None or not shutil.which("setpriv"):
+        pytest.skip("needs root to become nobody, and a Python that nobody may use")
+    home = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    try:
+        shutil.copytree(Path(isolation.__file__).parents[1], home / "builder", ignore=shutil.ignore_patterns("__pycache__"))
+        (home / "look.py").write_text(LOOK_SMALL)
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o777 if path.is_dir() else 0o644)
+        become = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        plain = {"PATH": "/usr/bin:/bin", "TMPDIR": str(home), isolation.VARIABLE: name, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [*become, str(python), "-c", UNPRIVILEGED, str(home), str(home / "look.py")]
+        done = subprocess.run(command, env=plain, capture_output=True, text=True, timeout=120, check=False)
+        if "does not work here" in done.stderr:
+            pytest.skip(done.stderr.splitlines()[-1])
+        status, failure, peak_mb, enforced, heard = json.loads(done.stdout)
+    finally:
+        shutil.rmtree(home)
+    assert (status, failure) == (COMPLETE, "")
+    assert heard == "65534 False False\n[Errno 101] Network is unreachable\n"
+    assert 500 < peak_mb < 800
+    assert {"no network", "read-only inputs", "private processes", "number of processes"} <= set(enforced)

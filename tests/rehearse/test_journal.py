@@ -16,24 +16,24 @@ def entries(folder: Path) -> list[dict[str, object]]:
 
 def test_entries_keep_their_order_and_form(tmp_path: Path) -> None:
     ticks = itertools.count()
-    log = Journal(tmp_path, lambda: next(ticks) + 0.12345)
+    log = Journal(tmp_path, clock=lambda: next(ticks) * 1.12345)
     log.add("stdout", "one\n")
     log.add("stderr", 'zwei "ü"\n')
     log.close()
     assert entries(tmp_path) == [
-        {"stream_name": "stdout", "time": 0.123, "data": "one\n"},
-        {"stream_name": "stderr", "time": 1.123, "data": 'zwei "ü"\n'},
+        {"stream_name": "stdout", "time": 1.123, "data": "one\n"},
+        {"stream_name": "stderr", "time": 2.247, "data": 'zwei "ü"\n'},
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["log.json"]
 
 
 def test_empty_log_is_an_empty_array(tmp_path: Path) -> None:
-    Journal(tmp_path, lambda: 0.0).close()
+    Journal(tmp_path).close()
     assert entries(tmp_path) == []
 
 
 def test_running_log_is_on_disk_at_once(tmp_path: Path) -> None:
-    log = Journal(tmp_path, lambda: 0.0)
+    log = Journal(tmp_path)
     log.add("stdout", "now")
     assert json.loads((tmp_path / "log.jsonl").read_text())["data"] == "now"
     log.close()
@@ -41,7 +41,7 @@ def test_running_log_is_on_disk_at_once(tmp_path: Path) -> None:
 
 def test_long_log_keeps_beginning_and_end(tmp_path: Path) -> None:
     heard: list[dict[str, object]] = []
-    log = Journal(tmp_path, lambda: 0.0, heard.append)
+    log = Journal(tmp_path, heard.append)
     log.add("stdout", "the beginning\n")
     for _ in range(30):
         log.add("stdout", "x" * (1 << 20))

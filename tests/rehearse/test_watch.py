@@ -36,3 +36,47 @@ def test_tree_memory_includes_children() -> None:
         assert watch.tree_memory(process.pid) > 100 << 20
         process.communicate("go\n")
     assert process.returncode == 0
+
+
+SHARED_AND_OWN = """
+import os, sys, time
+x = bytearray(os.urandom(1 << 20)) * 200
+for _ in range(2):
+    if os.fork() == 0:
+        y = bytearray(os.urandom(1 << 20)) * 50
+        print("ready", flush=True)
+        time.sleep(60)
+        os._exit(0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_tree_memory_is_right_within_a_tenth() -> None:
+    """200 MB that three processes share, and 50 MB that two have to themselves; an interpreter takes some MB itself."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], stdout=subprocess.PIPE
+    ) as idle:
+        assert idle.stdout is not None
+        idle.stdout.readline()
+        own = watch.tree_memory(idle.pid)
+        idle.kill()
+    with subprocess.Popen([sys.executable, "-c", SHARED_AND_OWN], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        used, resident = watch.tree_memory(process.pid), watch.resident(watch.members(process.pid))
+        for pid in (*enter.descendants(process.pid), process.pid):
+            os.kill(pid, 9)
+    expected = (200 << 20) + 2 * (50 << 20) + own
+    assert expected * 0.9 < used < expected * 1.1
+    assert resident > 650 << 20
+
+
+def test_processor_time_is_that_of_the_work() -> None:
+    work = "import time; s = time.process_time()\nwhile time.process_time() - s < 0.5: pass\nprint(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert watch.processor_s([process.pid]) >= 0.5
+        process.kill()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import kkb_runtime
+import numpy as np
 import pytest
 
 from .tree import Tree
@@ -120,6 +121,20 @@ def test_an_early_deadline_leaves_each_sample_on_one_declared_prefix(kaggle, rer
     assert max(found) == 1 or min(found) >= 1, "a sample got a second unit before another had its first"
     assert result.run["clock"]["left_s"] > 0
     assert result.run["dropped"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.05, 0.15])
+def test_an_early_deadline_gives_the_doubtful_more(kaggle, rerun, seconds):
+    tree = Tree(kaggle, samples=60, units=UNITS, limit=60 * 3 * seconds / 2 + 1.0, seconds=seconds)
+    tree.plan["effort"] = {"kind": "tiers", "stops": [1, 3]}
+    result = kkb_runtime.run(tree.plan, tree.datasets, hooks=hooks(tree, f"time.sleep({seconds})"), settings={"workers": 2})
+    found = np.array(prefixes(tree))
+    assert found.min() == 1
+    assert found.max() == 3
+    doubts = 1 - tree.expected(1).max(axis=1)
+    assert doubts[found == 3].mean() > doubts[found == 1].mean()
+    assert result.run["clock"]["left_s"] > 0
 
 
 def test_no_time_at_all_raises(kaggle):

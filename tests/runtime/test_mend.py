@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from kkb_runtime import integrity, mend, weights
 
-from builder.standin import unpack
+from builder.rehearse import unpack
 
 from .test_integrity import put, unit
 

@@ -14,7 +14,7 @@ import zipfile
 
 import pytest
 
-from builder.standin import unpack
+from builder.rehearse import unpack
 
 PYTHON = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 CALL = """

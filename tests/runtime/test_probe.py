@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from kkb_runtime.clock import Clock
 from kkb_runtime.contract import Plan
-from kkb_runtime.costs import Spent, Task
+from kkb_runtime.costs import Spent
 from kkb_runtime.engine import Engine, Patience
 from kkb_runtime.probe import ProbeOrder
 from kkb_runtime.probe_rows import Rows
 from PIL import Image
 
 from . import tiny_onnx
-from .test_schedule import Machine, units
+from .simulated import Machine, units
 from .tree import SIDE, Probes, Tree
 
 UNITS = [(0, 0, "identity"), (0, 1, "identity"), (0, 0, "hflip"), (1, 0, "identity")]
@@ -300,14 +300,13 @@ def test_on_any_machine_a_probe_keeps_to_its_share_and_accounts_for_every_row(se
     made = units(*seconds, batch=int(dice.choice([4, 32])))
     order = ProbeOrder(made, rows_of(made, 50))
     faults = {"kill": float(dice.choice([0, 0.1])), "fail": float(dice.choice([0, 0.2])), "stall": float(dice.choice([0, 0.05]))}
-    machine = Machine(seed, 2, speed=float(dice.choice([0.3, 1, 5])), seconds=seconds, **faults)
-    clock = Clock.begin(20.0, 0.0, now=machine.now)
-    fetch = lambda task: np.full((task.size, 2), 0.5, np.float32)  # noqa: E731
     tree_plan = Plan.from_json({**PLAN, "units": [asdict(unit) for unit in made], "prefixes": uniform(5)})
-    engine = Engine(tree_plan, 250, order, machine, clock, fetch, Patience(10.0, 5.0, 5.0, 1.0), warm=True)
+    machine = Machine(seed, 2, tree_plan, 250, speed=float(dice.choice([0.3, 1, 5])), **faults)
+    clock = Clock.begin(20.0, 0.0, now=machine.now)
+    engine = Engine(tree_plan, 250, order, machine, clock, machine.fetch, Patience(10.0, 5.0, 5.0, 1.0), warm=True)
     engine.run(lambda: None)
     assert clock.spent() <= 20.02
-    done = sorted(order.done, key=lambda task: (task.unit, task.start))
+    done = sorted(order.done, key=lambda task: (task.unit, task.chunk))
     assert len(set(done)) == len(done)
     given_up = sum(int(note.split(" was not probed on ")[1].split()[0]) for note in order.notes)
     assert sum(t.size for t in done) + sum(t.size for t in order.waiting) + given_up + sum(t.size for t in order._running) == 250
@@ -316,8 +315,8 @@ def test_on_any_machine_a_probe_keeps_to_its_share_and_accounts_for_every_row(se
 PLAN = {
     "schema": 1, "kernel": "k", "task": "t", "metric": "m", "accelerator": "cpu", "limit_s": 200.0, "reserve": 0.05,
     "source": {"competition": "c", "test": "t", "sample_submission": "", "pattern": ""},
-    "answer": {"file": "s", "id": "id", "form": "columns", "columns": ["a", "b"], "classes": ["a", "b"]},
-    "prior": [0.5, 0.5],
+    "answer": {"file": "s", "id": "id", "form": "columns", "columns": ["a", "b", "c"], "classes": ["a", "b", "c"]},
+    "prior": [0.5, 0.25, 0.25],
 }  # fmt: skip
 
 
@@ -329,7 +328,7 @@ def test_units_are_probed_in_the_plans_order_while_they_fit_and_the_rest_is_name
     made = units(0.01, 10.0, 0.01)
     order = ProbeOrder(made, rows_of(made, 10))
     first = [order.next(20.0), order.next(20.0)]
-    assert first == [Task(0, 0, 8), Task(0, 8, 10)]
+    assert [task.rows.tolist() for task in first] == [list(range(8)), [8, 9]]
     assert order.next(20.0) is None, "unit 2 does not fit, and unit 3 does not overtake it"
     for task in first:
         order.finished(task, Spent(0.0, 0.0, 0.01), kept=False)
@@ -347,9 +346,9 @@ def test_probes_travel_in_the_plan_and_only_for_members_that_have_units():
     with pytest.raises(ValueError, match="probes of m9, which has no unit"):
         Plan.from_json({**raw, "probes": [{**probe, "member": "m9"}]})
     for odd in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match="the probe of m0 allows a difference of"):
+        with pytest.raises(ValueError, match=r"the probe of m0 allows a difference of|max_abs_diff: found nan"):
             Plan.from_json({**raw, "probes": [{**probe, "max_abs_diff": odd}]})
-    with pytest.raises(ValueError, match="max_fallback is 2, expected a share"):
+    with pytest.raises(ValueError, match="max_fallback"):
         Plan.from_json({**raw, "max_fallback": 2})
-    with pytest.raises(ValueError, match=r"probe: unknown keys \['x'\]"):
+    with pytest.raises(ValueError, match=r"probe.*unknown key.*'x'"):
         Plan.from_json({**raw, "probes": [{**probe, "x": 1}]})

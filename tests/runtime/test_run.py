@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from . import tiny_onnx
-from .tree import CLASSES, Probes, Tree, read_csv, write_csv
+from .tree import CLASSES, Probes, Tree, probabilities, read_csv, uneven, write_csv
 
 
 def test_each_sample_gets_the_last_prefix_with_its_own_weights_and_temperature(kaggle):
@@ -215,6 +215,76 @@ def test_decoding_again_gives_the_same_bytes_as_keeping(kaggle):
     kept = tree.submission.read_bytes()
     kkb_runtime.run(tree.plan, tree.datasets, settings={"keep_bytes": 0})
     assert tree.submission.read_bytes() == kept
+
+
+RULES = {
+    "static": {"kind": "static", "stops": [1, 3]},
+    "tiers": {"kind": "tiers", "stops": [2, 3], "common": 1},
+    "queue": {"kind": "queue", "stops": [1, 2], "worth": [1.0], "doubts": [0.0, 1.0], "shape": [0.5, 2.0]},
+}
+
+
+@pytest.mark.parametrize("kind", ["queue", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("static", "tiers"))])
+def test_a_rule_of_effort_changes_nothing_when_there_is_time_for_everything(kaggle, kind):
+    tree = Tree(kaggle, samples=20)
+    kkb_runtime.run(tree.plan, tree.datasets)
+    plain = tree.submission.read_bytes()
+    tree.plan["effort"] = RULES[kind]
+    assert kkb_runtime.run(tree.plan, tree.datasets).run["samples_per_prefix"] == {"3": 20}
+    assert tree.submission.read_bytes() == plain
+
+
+def test_own_temperatures_and_other_blends_reach_the_submission(kaggle):
+    tree = Tree(kaggle, samples=6)
+    tree.plan["blend"] = "geometric"
+    tree.plan["units"][1]["temperature"] = 2.0
+    kkb_runtime.run(tree.plan, tree.datasets)
+    logs = []
+    for member, fold, view in tree.units:
+        p = probabilities(tree.images, view, *tree.models[member, fold])
+        logs.append(np.log(np.maximum(p, 1e-12)))
+    cooled = np.exp(logs[1] / 2)
+    logs[1] = np.log(cooled / cooled.sum(axis=1, keepdims=True))
+    total = sum(weight * each for weight, each in zip(uneven(3), logs, strict=True))
+    expected = np.exp(total / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    got = np.array([[float(cell) for cell in cells] for cells in tree.answers().values()])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_rank_blend_without_references_is_refused_before_the_run(kaggle):
+    tree = Tree(kaggle, samples=2)
+    tree.plan["blend"] = "rank"
+    with pytest.raises(ValueError, match=r"nothing to rank.* of v001:m0 .*kkb plan"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+    assert not tree.submission.exists()
+
+
+def test_columns_that_nobody_asked_for_are_ignored_and_one_that_is_needed_is_named(kaggle):
+    tree = Tree(kaggle, samples=3)
+    write_csv(tree.competition / "test.csv", ["image_id", "x", "Unnamed: 0"], [[name, "", "1"] for name in tree.ids])
+    assert kkb_runtime.run(tree.plan, tree.datasets).run["samples_per_prefix"] == {"3": 3}
+    tree.plan["source"]["pattern"] = "test_images/{patient}/{image_id}.png"
+    with pytest.raises(ValueError, match=r"needs column 'patient'; found image_id, x, Unnamed: 0"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+    assert not tree.submission.exists()
+    tree.plan["answer"]["id"] = "id"
+    with pytest.raises(ValueError, match=r"no column 'id'; found image_id, x"):
+        kkb_runtime.run(tree.plan, tree.datasets)
+
+
+def test_the_timeline_is_in_the_record_and_small(kaggle):
+    tree = Tree(kaggle, samples=30, batch=1)
+    result = kkb_runtime.run(tree.plan, tree.datasets)
+    timeline = result.run["timeline"]
+    assert [name for name, _, _ in timeline["stages"]] == list(result.run["stages"])
+    assert len(timeline["units"]) == 3
+    for first, last, busy in timeline["units"]:
+        assert 0 <= first < last
+        assert busy > 0
+    assert timeline["curve"][-1][1] == 3
+    assert [at for at, _ in timeline["curve"]] == sorted(at for at, _ in timeline["curve"])
+    assert len(json.dumps(timeline)) < 20_000
 
 
 def test_rehearsal_on_training_rows_never_asks_a_model_that_saw_the_row(kaggle):

@@ -42,7 +42,7 @@ def test_kills_at_random_moments(stand):
     stop, answered = threading.Event(), {"dataset": [], "kernel": [], "model": []}
     worker = threading.Thread(target=work, args=(stand, stop, answered))
     worker.start()
-    dice = random.Random(SEED)  # noqa: S311 - moments, not secrets
+    dice = random.Random(SEED)
     try:
         for _ in range(KILLS):
             time.sleep(dice.uniform(0.05, 1.0))

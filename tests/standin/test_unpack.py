@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from builder.standin import unpack
+from builder.rehearse import unpack
 from builder.standin.home import files_below
 
 

@@ -22,6 +22,11 @@ TORCH = (".pt", ".pth")
 DEPTH = 5
 
 
+def is_opened(path: Path) -> bool:
+    """Whether Kaggle would open this file."""
+    return _exploded_name(path, path.name) is not None or path.name.lower().endswith(".gz")
+
+
 def place(source: Path, folder: Path, name: str, depth: int = DEPTH) -> None:
     """Put `source` into `folder` under `name`, as Kaggle would. `source` stays; plain files are hard links to it."""
     folder.mkdir(parents=True, exist_ok=True)

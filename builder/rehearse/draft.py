@@ -1,0 +1,142 @@
+"""A hidden set before it is written: rows drawn from the training table, each with its label, its fold and its image.
+
+Expects: the competition's tables; the fold of every row that some model can answer honestly.
+Produces: as many rows as wanted. When there are fewer honest ones they are drawn again, under new ids.
+Never: takes a row that every model was trained on.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import competition
+from builder.errors import UserError
+
+if TYPE_CHECKING:
+    from builder.config import Config
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a hidden set.
+
+    Attributes:
+        cells: Of the test table, the id among them.
+        label: What only the scorer knows.
+        fold: In which it was held out.
+        image: The training image that it shows.
+        spoil: A name in spoils.SPOILS; empty for the image as it is.
+        changed: What is odd about this row, in words; it may stay without an answer.
+    """
+
+    cells: Mapping[str, str]
+    label: str
+    fold: int
+    image: Path
+    spoil: str = ""
+    changed: str = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Rows in the order of the test table.
+
+    Attributes:
+        id: Name of the id column.
+        columns: Of the test table, in order.
+        named: Columns that image paths are made of.
+        extra: Files that nobody asked for, below the competition's folder.
+        reversed: Whether the sample submission has the rows in another order.
+    """
+
+    rows: tuple[Row, ...]
+    id: str
+    columns: tuple[str, ...]
+    named: frozenset[str]
+    extra: tuple[str, ...] = ()
+    reversed: bool = False
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Columns that only describe: neither the id nor part of an image path."""
+        return tuple(column for column in self.columns if column != self.id and column not in self.named)
+
+
+def draw(config: Config, root: Path, fold_of: Mapping[str, int], rows: int) -> Draft:
+    """Draw `rows` rows, the same ones each time, spread evenly over the training table while there are enough.
+
+    Args:
+        config: Where the tables and images are.
+        root: The competition's files.
+        fold_of: id -> fold, for the rows whose fold some unit of the plan did not see.
+        rows: How many; past the number of such rows, they are drawn with replacement.
+    """
+    import numpy as np
+
+    data = config.data
+    train = competition.read_table(root / data.train)
+    columns = _columns(root / data.test, train)
+    usable = train[train[data.id].isin(fold_of)].reset_index(drop=True)
+    if not len(usable):
+        raise UserError(
+            "no training row can be answered honestly", found="no unit of the plan left a fold out", remedy="kkb plan NAME"
+        )
+    random = np.random.default_rng(SEED)
+    once = np.sort(random.permutation(len(usable))[:rows])
+    again = random.integers(0, len(usable), max(0, rows - len(usable)))
+    records = usable.to_dict("records")
+    names = fresh(list(train[data.id]), len(again))
+    made: list[Row] = []
+    for position in [*once.tolist(), *again.tolist()]:
+        record = {str(key): str(value) for key, value in records[position].items()}
+        cells = {column: record[column] for column in columns}
+        if len(made) >= len(once):
+            cells[data.id] = next(names)
+        image = root / competition.image_name(data.image, record)
+        made.append(Row(cells, record[data.target], fold_of[record[data.id]], image))
+    named = frozenset(field for _, field, _, _ in string.Formatter().parse(data.test_image) if field)
+    return Draft(tuple(made), data.id, columns, named)
+
+
+def _columns(path: Path, train: competition.Table) -> tuple[str, ...]:
+    """Columns of the visible test table. Raises UserError when training rows cannot fill one."""
+    columns = tuple(str(column) for column in competition.read_table(path).columns)
+    missing = [column for column in columns if column not in train]
+    if missing:
+        raise UserError(
+            "the test table has columns that the training table has not",
+            file=path,
+            found=", ".join(missing),
+            expected="columns that training rows can fill",
+            remedy="give a hidden set of your own: kkb rehearse NAME --hidden DIR",
+        )
+    return columns
+
+
+def fresh(known: Sequence[str], count: int) -> Iterator[str]:
+    """`count` ids in the style of the `known` ones that are none of them: whole numbers go on counting."""
+    if known and all(name.isdecimal() and name.isascii() for name in known):
+        top, width = max(map(int, known)), len(known[0]) if known[0].startswith("0") else 0
+        yield from (f"{top + step:0{width}d}" for step in range(1, count + 1))
+        return
+    taken = set(known)
+    step = made = 0
+    while made < count:
+        stem, suffix = split(known[step % len(known)])
+        name = f"{stem}-{step // len(known) + 2}{suffix}"
+        step += 1
+        if name not in taken:
+            made += 1
+            yield name
+
+
+def split(name: str) -> tuple[str, str]:
+    """An id as its stem and the suffix of an image file, which some ids have."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem and f".{suffix.lower()}" in competition.IMAGE_SUFFIXES else (name, "")

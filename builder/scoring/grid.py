@@ -1,0 +1,51 @@
+"""The long form: one row for each id and class, `id_class`. Which id and which class each row is, told from the keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SEPARATORS = "_-:|/. "
+DEEPEST = 6  # separators within an id or a class
+
+
+def grid(keys: Sequence[str]) -> tuple[NDArray[np.int64], list[str]] | None:
+    """(places int (ids, classes), classes): which key is of which id and class; None when the keys are no full table.
+
+    A table has at least two ids and two classes, and each id every class once.
+    """
+    for separator in SEPARATORS:
+        for depth in range(1, DEEPEST):
+            for split in (_from_right, _from_left):
+                parts = [split(key, separator, depth) for key in keys]
+                found = _table([pair for pair in parts if pair], len(keys))
+                if found:
+                    return found
+    return None
+
+
+def _from_right(key: str, separator: str, depth: int) -> tuple[str, str] | None:
+    parts = key.rsplit(separator, depth)
+    return (parts[0], separator.join(parts[1:])) if len(parts) == depth + 1 else None
+
+
+def _from_left(key: str, separator: str, depth: int) -> tuple[str, str] | None:
+    parts = key.split(separator, depth)
+    return (separator.join(parts[:depth]), parts[depth]) if len(parts) == depth + 1 else None
+
+
+def _table(pairs: list[tuple[str, str]], rows: int) -> tuple[NDArray[np.int64], list[str]] | None:
+    ids, classes = list(dict.fromkeys(a for a, _ in pairs)), list(dict.fromkeys(b for _, b in pairs))
+    whole = len(pairs) == rows == len(set(pairs)) == len(ids) * len(classes)
+    if not whole or len(ids) < 2 or len(classes) < 2:
+        return None
+    row, column = {name: n for n, name in enumerate(ids)}, {name: n for n, name in enumerate(classes)}
+    places = np.zeros((len(ids), len(classes)), dtype=np.int64)
+    for place, (name, label) in enumerate(pairs):
+        places[row[name], column[label]] = place
+    return places, classes
