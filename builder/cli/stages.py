@@ -58,14 +58,12 @@ def train(
 @app.command()
 def plan(
     name: Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)] = "",
-    units: Annotated[
-        Path | None, typer.Option(help="Instead of a kernel: a folder with units.json, oof.npy, y.npy, fold.npy, unlabelled.npy.")
-    ] = None,
+    units: Annotated[Path | None, typer.Option(help="Instead of a kernel: a folder with units.json, oof.npy and so on.")] = None,
     metric: Annotated[str, typer.Option(help="With --units: a metric's name.")] = "logloss",
     budget: Annotated[str, typer.Option(help="With --units: seconds, or 9h, 90min, 45s.")] = "",
     rows: Annotated[int, typer.Option(help="With --units: samples to predict.")] = 0,
     out: Annotated[Path, typer.Option(help="With --units: where the plan goes.")] = Path("plan.json"),
-    blend: Annotated[str, typer.Option(help="With --units: auto, mean, weighted, rank, geometric, vote or stack.")] = "auto",
+    blend: Annotated[str, typer.Option(help="With --units: auto, mean, rank, vote, stack, ...")] = "auto",
     draw: Annotated[Path | None, typer.Option(help="A picture of score against minutes, .svg or .png.")] = None,
     json: Json = False,
 ) -> None:
