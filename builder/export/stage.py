@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from builder.config import Config
 
-BATCH = 32  # samples per call in the notebook
 PROBE_SLACK = 1e-3  # another processor sums in another order, another image library rounds otherwise
 DECODED_FOR_PRICE = 32
 LARGE = 10_000_000  # bytes of weights; below, the start of a process costs more than the memory that it saves
@@ -67,8 +66,11 @@ def digest(config: Config, version: trained.Version) -> str:
     """Names what an export of `version` would be made from."""
     weights = {f"{model.name}-f{c.fold}": c.sha256 for model in version.models for c in model.checkpoints}
     gates = config.export.model_dump(mode="json")
+    planned = machines.load(config.competition.machine).batch
     compared = [backend] if (backend := _backend(config)) else []
-    return digest_of([record.SCHEMA, weights, gates, precision_of(config), config.inference.views, version.metric, *compared])
+    return digest_of(
+        [record.SCHEMA, weights, gates, precision_of(config), config.inference.views, version.metric, planned, *compared]
+    )
 
 
 def _backend(config: Config) -> str:
@@ -138,7 +140,7 @@ def _job(config: Config, workspace: Workspace, version: trained.Version, report:
         format=config.export.format,
         precision=precision_of(config),
         views=config.inference.views,
-        planned=BATCH,
+        planned=machine.batch,
         max_abs_diff=config.export.max_abs_diff,
         metric=metrics.get(version.metric),
         codes=rows.codes,

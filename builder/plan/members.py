@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder import machines
 from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from builder.config import Config
     from builder.runtime.contract import Input
 
-BATCH = 32  # samples per call in the notebook
 STANDIN = "standin"  # what prices of a run on the stand-in are filed under
 
 
@@ -37,6 +37,7 @@ class Member:
     Attributes:
         prices: What a run on the kernel's machine measured; None before the first one.
         backend: What runs it: a name in `runtime.contract.BACKENDS`.
+        batch: Samples per call in the notebook.
     """
 
     version: Version
@@ -44,6 +45,7 @@ class Member:
     model: TrainedModel
     prices: Prices | None = None
     backend: str = "onnxruntime"
+    batch: int = 32
 
     @property
     def name(self) -> str:
@@ -56,7 +58,7 @@ class Member:
     def price(self, model: ExportedModel, view: str = "identity") -> Price:
         """Seconds and load time of one of its folds."""
         size = exported.size_of(view, self.model.input)
-        return exported.price(self.export, model, self.prices, BATCH, self.backend, size)
+        return exported.price(self.export, model, self.prices, self.batch, self.backend, size)
 
     def seconds(self, view: str) -> float:
         """Per sample, of one fold; folds differ by noise only."""
@@ -126,6 +128,7 @@ def members(config: Config, weights: Path, exports: dict[str, Export], default: 
             version.model(name),
             _prices(exports[number], config.competition.machine),
             backend_of(config, exports[number].of(name)[0]),
+            machines.load(config.competition.machine).batch,
         )
         for number, names in versions_of(config, weights, default).items()
         for version in [trained.load(weights / number)]

@@ -20,7 +20,7 @@ from builder.plan import choosing
 from builder.plan.blending import Blending, blending, known
 from builder.plan.course import Course, Point
 from builder.plan.gate import refuse_lost
-from builder.plan.members import BATCH, Member, join, members, versions_of
+from builder.plan.members import Member, join, members, versions_of
 from builder.runtime.contract import SCHEMA, Answer, Plan, Probe, Source, Unit
 from builder.workspace import canonical_json, digest_of, read_json, short, write_json
 
@@ -180,7 +180,7 @@ def _unit(member: Member, view: str, fold: int, temperature: float) -> Unit:
         file=model.file,
         backend=member.backend,
         input=member.input(view),
-        batch=BATCH,
+        batch=member.batch,
         seconds=round(member.price(model, view).ms_per_sample / 1e3, 7),  # a tenth of a microsecond is finer than any clock needs
         load_s=round(member.price(model, view).load_ms / 1e3, 4),
         decode_s=round(member.decode_s(view), 7),

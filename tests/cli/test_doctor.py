@@ -151,7 +151,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 def in_bash(tmp_path, script):
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SHELL": "/bin/bash"}
-    command = ["bash", "--noprofile", "--norc", "-c", script]
+    # The last line keeps bash from turning into the command itself: kkb looks for a shell among its ancestors.
+    command = ["bash", "--noprofile", "--norc", "-c", f"{script}\nexit $?"]
     return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
 

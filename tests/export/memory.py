@@ -59,10 +59,12 @@ class Resnet:
 
 
 def resident(pid: int) -> float:
-    """MB that a process and all below it hold. Pages of libraries are counted for each of them."""
+    """MB of a process and all below it that are no file's: pages of libraries are there once for everybody, and can be dropped."""
     total = 0.0
     with contextlib.suppress(OSError):  # it may end while we look
-        total = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
+        told = {line.split(":")[0]: line.split()[1] for line in lines[1:]}
+        total = (int(told["Pss_Anon"]) + int(told["Pss_Shmem"])) * 1024 / 1e6
         for task in Path(f"/proc/{pid}/task").iterdir():
             total += sum(resident(int(child)) for child in (task / "children").read_text("utf-8").split())
     return total

@@ -113,12 +113,13 @@ def test_a_network_for_one_size_is_refused_before_it_is_trained(workspace, anima
 def test_a_transformer_with_position_embeddings_says_what_would_help(workspace, animals):
     kernel(workspace, animals, names=("identity", "identity@64"))
     path = workspace.kernels / "animals" / "kernel.toml"
-    write_text(path, path.read_text().replace("timm/test_resnet", "timm/test_vit"))
+    fixed = 'name = "resnet"\narguments = { dynamic_img_size = false }'
+    write_text(path, path.read_text().replace("timm/test_resnet", "timm/test_vit").replace('name = "resnet"', fixed))
     with pytest.raises(UserError, match=r"timm/test_vit cannot take the images of view 'identity@64'") as caught:
         training.train(config.load(path.parent), workspace, "animals")
     assert "leave 'identity@64' out" in caught.value.remedy
     assert "arguments = { dynamic_img_size = true }" in caught.value.remedy
-    write_text(path, path.read_text().replace('name = "resnet"', 'name = "resnet"\narguments = { dynamic_img_size = true }'))
+    write_text(path, path.read_text().replace("dynamic_img_size = false", "dynamic_img_size = true"))
     version, _ = training.train(config.load(path.parent), workspace, "animals")
     assert np.isfinite(np.load(version.oof("resnet", "identity@64"))).all()
 

@@ -41,8 +41,10 @@ while True:
     pass
 """
 COMMAND = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 from builder.cli.rehearsing import rehearse_foreign
 from builder.cli.screen import Screen
 notebook, competition = sys.argv[1:]
