@@ -59,7 +59,7 @@ class Resnet:
 
 
 def resident(pid: int) -> float:
-    """MB of a process and all below it that are no file's: pages of libraries are there once for everybody, and can be dropped."""
+    """MB of a process and all below it that are no file's: pages of libraries are there once for all, and can be dropped."""
     total = 0.0
     with contextlib.suppress(OSError):  # it may end while we look
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()

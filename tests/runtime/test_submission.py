@@ -176,6 +176,7 @@ def test_ids_that_only_look_alike_stay_apart(ids):
 
 
 def test_a_parquet_file_has_the_types_of_the_sample(tmp_path):
+    pytest.importorskip("pyarrow")
     form = answer(
         "numbers",
         ("n", "p"),
