@@ -71,7 +71,7 @@ def plan(
 
     Example: kkb plan digits
 
-    Without a kernel: kkb plan --units arrays --metric logloss --budget 600 --rows 20000 --out plan.json
+    Without a kernel: kkb plan --units arrays --budget 600 --rows 20000
     """
     if units:
         from builder.cli.planning import plan_units

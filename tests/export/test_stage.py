@@ -308,8 +308,8 @@ def test_every_step_is_in_the_ladder(exported):
     """fp32 at every batch against the source, then all held-out rows under every view, with the score."""
     for model in exported[3].models:
         steps = [(rung.step, rung.view, rung.batch) for rung in model.ladder]
-        assert steps[:4] == [("fp32", "identity", batch) for batch in ("1", "2", "32", "32, ragged")]
-        assert steps[4:] == [("fp32", "identity", "32"), ("fp32", "hflip", "32")]
+        assert steps[:4] == [("fp32", "identity", batch) for batch in ("1", "2", "8", "8, ragged")]
+        assert steps[4:] == [("fp32", "identity", "8"), ("fp32", "hflip", "8")]
         assert all(rung.max_abs_diff <= parity.LIMITS["fp32"] for rung in model.ladder)
         assert model.ladder[4].score_delta == model.score_delta == 0
 
