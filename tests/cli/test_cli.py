@@ -26,33 +26,13 @@ from builder.errors import (
 from builder.ledger.store import Ledger
 from tests import competitions, records
 
+from .typed import commands, run
+
 KKB = [sys.executable, "-m", "builder.cli"]
 
 
-def commands():
-    """Every command, groups included, as the words that one types."""
-
-    def walk(command, words):
-        subcommands = getattr(command, "commands", {})
-        if not subcommands:
-            yield words
-        for name, sub in sorted(subcommands.items()):
-            yield from walk(sub, (*words, name))
-
-    return list(walk(typer.main.get_command(app), ()))
-
-
-cli.run(["--version"])  # registers all commands
 COMMANDS = commands()
 each_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-
-
-def run(capsys, *arguments):
-    """(exit code, stdout, stderr) of a command run in this process."""
-    capsys.readouterr()
-    code = cli.run(list(arguments))
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_every_stage_is_a_command_of_its_own():

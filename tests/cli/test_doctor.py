@@ -11,23 +11,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from builder import cli
 from builder.cli import ci, collect, doctor, init  # noqa: F401  importing them registers their commands
 from builder.cli.app import app
 from builder.standin import control
+
+from .typed import commands, run
 
 SECRET = "KGAT_0123456789abcdef"
 MINE = [("doctor",), ("collect",), ("init",), ("ci", "run"), ("ci", "weights"), ("ci", "tiny")]
 SCREEN = 24  # lines
 LONGER = {("rehearse",): 40}  # it takes any notebook, whose inputs and limits are options
-
-
-def run(capsys, *typed):
-    """(exit code, stdout, stderr)."""
-    capsys.readouterr()
-    code = cli.run(list(typed))
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture
@@ -105,19 +98,6 @@ def test_the_stand_in_is_asked_and_a_wrong_key_is_refused(workspace, capsys, mon
         assert SECRET not in out + err
     finally:
         control.down(workspace.standin)
-
-
-def commands():
-    """Every command, groups included, as the words that one types."""
-
-    def walk(command, words):
-        subcommands = getattr(command, "commands", {})
-        if not subcommands:
-            yield words
-        for name, sub in sorted(subcommands.items()):
-            yield from walk(sub, (*words, name))
-
-    return list(walk(typer.main.get_command(app), ()))
 
 
 @pytest.mark.parametrize("words", MINE, ids=" ".join)
