@@ -38,11 +38,6 @@ def members(root: int) -> list[int]:
     return [root, *sorted(descendants(root))]
 
 
-def tree_memory(root: int) -> int:
-    """Bytes of memory of a process and everything below it; pages that several share are counted once (PSS)."""
-    return memory(members(root))
-
-
 def memory(pids: list[int]) -> int:
     """Bytes of memory of some processes, shared pages counted once, with what they keep in /dev/shm."""
     if not LINUX:

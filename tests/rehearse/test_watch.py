@@ -23,7 +23,7 @@ def test_missing_folder_and_dead_process_have_no_size(tmp_path: Path) -> None:
     assert watch.folder_size(tmp_path / "missing") == 0
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert watch.tree_memory(process.pid) == 0
+    assert watch.memory(watch.members(process.pid)) == 0
 
 
 def test_tree_memory_includes_children() -> None:
@@ -33,7 +33,7 @@ def test_tree_memory_includes_children() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         assert len(enter.descendants(process.pid)) == 1
-        assert watch.tree_memory(process.pid) > 100 << 20
+        assert watch.memory(watch.members(process.pid)) > 100 << 20
         process.communicate("go\n")
     assert process.returncode == 0
 
@@ -59,13 +59,13 @@ def test_tree_memory_is_right_within_a_tenth() -> None:
     ) as idle:
         assert idle.stdout is not None
         idle.stdout.readline()
-        own = watch.tree_memory(idle.pid)
+        own = watch.memory(watch.members(idle.pid))
         idle.kill()
     with subprocess.Popen([sys.executable, "-c", SHARED_AND_OWN], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for _ in range(3):
             process.stdout.readline()
-        used, resident = watch.tree_memory(process.pid), watch.resident(watch.members(process.pid))
+        used, resident = watch.memory(watch.members(process.pid)), watch.resident(watch.members(process.pid))
         for pid in (*enter.descendants(process.pid), process.pid):
             os.kill(pid, 9)
     expected = (200 << 20) + 2 * (50 << 20) + own
