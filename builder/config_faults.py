@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from builder.errors import ConfigError, UserError, nearest
 from builder.runtime import views
+
+UNFIT = "unfit"
+
+
+def unfit(key: str, found: object, expected: str, remedy: str = "change the value") -> PydanticCustomError:
+    """The error of a `key` that does not fit another one, for a validator of the whole file."""
+    told = {"key": key, "found": str(found), "expected": expected, "remedy": remedy}
+    return PydanticCustomError(UNFIT, "'{key}': found {found}, expected {expected}", told)
 
 
 def view(name: str) -> str:
@@ -28,6 +37,17 @@ def _is_view(name: str) -> bool:
         return bool(views.get(name))
     except ValueError:
         return False
+
+
+def view_of_cells(kind: str, name: str) -> None:
+    """Raise ValueError, saying what there is, when tokens, terms or tables (`kind`) cannot be seen so."""
+    from builder.runtime import cells
+
+    try:
+        cells.check_view(kind, name)
+    except ValueError as error:
+        _, _, known = str(error).partition("; ")
+        raise ValueError(f"found {name!r}, expected a view of {kind}: {known or error}") from None
 
 
 def explained(path: Path, error: ValidationError, model: type[BaseModel]) -> ConfigError:
@@ -54,12 +74,13 @@ def explained(path: Path, error: ValidationError, model: type[BaseModel]) -> Con
             f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=example, remedy="change the value"
         )
     message = first["msg"].removeprefix("Value error, ")
-    if message.startswith("found "):
-        found, _, expected = message.removeprefix("found ").partition(", expected ")
-        return ConfigError(f"wrong value of '{key}'", file=path, found=found, expected=expected, remedy="change the value")
-    return ConfigError(
-        f"wrong value of '{key}'", file=path, found=repr(first["input"]), expected=message, remedy="change the value"
-    )
+    told = {"key": key, "found": repr(first["input"]), "expected": message, "remedy": "change the value"}
+    if first["type"] == UNFIT:
+        told = first["ctx"]
+    elif message.startswith("found "):
+        told["found"], _, told["expected"] = message.removeprefix("found ").partition(", expected ")
+    what = f"wrong value of '{told.pop('key')}'"
+    return ConfigError(what, file=path, **told)
 
 
 def _section(model: type[BaseModel], where: list[str]) -> type[BaseModel]:

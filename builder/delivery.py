@@ -38,25 +38,32 @@ def server_of(client: Client) -> str:
     return KAGGLE if client.environment.get("KAGGLE_API_ENVIRONMENT") != "LOCALHOST" else LOCALHOST
 
 
+def upload(kernel: Kernel, client: Client) -> list[dict[str, Any]]:
+    """Every dataset of the kernel on the server, each ready; per dataset its `slug` and `uploaded_bytes`."""
+    from builder.remote import datasets as remote_datasets
+    from builder.remote import models as remote_models
+
+    sent = []
+    for dataset in {one.slug: one for one in pipeline.datasets(kernel)}.values():  # two members may have equal content
+        ensure = {DATASET: remote_datasets.ensure, MODEL: remote_models.ensure}[dataset.carrier]
+        uploaded = ensure(client, pipeline.folder_of(kernel, dataset.slug), on_progress=kernel.report)
+        sent.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
+    return sent
+
+
 def push(kernel: Kernel, client: Client, *, wait: bool, again: bool = False) -> tuple[Pushed, list[dict[str, Any]]]:
     """Datasets first, each ready, then the kernel, then (with `wait`) the end of its run. What is there is not saved again.
 
     Returns the saved version, and per dataset its `slug` and `uploaded_bytes`.
     """
-    from builder.remote import datasets as remote_datasets
     from builder.remote import kernels
-    from builder.remote import models as remote_models
     from builder.render.stage import digest_in
 
     started = time.perf_counter()
     # What is pushed must be what plan.json and the bundle say now: a stale notebook would run without its datasets.
     pipeline.render(kernel, pipeline.owner_in(kernel), check=True)
     digest = digest_in(kernel.folder)
-    slugs: list[dict[str, Any]] = []
-    for dataset in {one.slug: one for one in pipeline.datasets(kernel)}.values():  # two members may have equal content
-        ensure = {DATASET: remote_datasets.ensure, MODEL: remote_models.ensure}[dataset.carrier]
-        uploaded = ensure(client, pipeline.folder_of(kernel, dataset.slug), on_progress=kernel.report)
-        slugs.append({"slug": uploaded.slug, "uploaded_bytes": uploaded.uploaded_bytes})
+    slugs = upload(kernel, client)
     pushed = kernels.push(client, kernel.folder, digest=digest, again=again)
     with Ledger(kernel.workspace.ledger) as ledger:
         ledger.add_push(
@@ -167,6 +174,7 @@ def keep_prices(kernel: Kernel, folder: Path, *, real: bool) -> None:
     from builder.export import record
     from builder.export.record import Prices, UnitPrice
     from builder.plan.members import STANDIN
+    from builder.shown import size_of
     from builder.train import record as trained
 
     path = folder / "run.json"
@@ -179,7 +187,7 @@ def keep_prices(kernel: Kernel, folder: Path, *, real: bool) -> None:
     for price in run.get("prices", ()):
         version, _, model = str(price["member"]).partition(":")
         base = trained.load(kernel.workspace.weights(kernel.name) / version).model(model).input
-        key = record.priced_as(price["file"], record.size_of(price["view"], base))
+        key = record.priced_as(price["file"], size_of(price["view"], base))
         measured.setdefault(version, {})[key] = UnitPrice(
             backend=price["backend"],
             batch=price["batch"],

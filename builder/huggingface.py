@@ -1,7 +1,7 @@
 """Hugging Face folders as networks: read from disk alone, and called as the rest of the house calls a network.
 
 Expects: a folder as `save_pretrained` writes it: config.json, and weights or not.
-Produces: modules whose forward takes plain tensors and gives float logits; preprocessing and companion files as data.
+Produces: modules whose forward takes plain tensors and gives float logits; preprocessing, tokenizers and companion files as data.
 Never: asks a hub, or runs code that came with a folder. transformers is imported late.
 """
 
@@ -29,6 +29,21 @@ TOKENIZER = (
     "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 ALONE = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+OFFSET = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "longformer",
+    "mpnet",
+    "roberta-prelayernorm",
+    "xmod",
+    "data2vec-text",
+    "ibert",
+    "luke",
+    "mluke",
+    "bertweet",
+}  # fmt: skip  their positions are counted after that of padding
 RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic", 4: "area"}  # PIL's numbers; 1 and 5 have no equal in the runtime
 
 
@@ -49,9 +64,9 @@ def load(folder: Path, task: str, *, classes: int | None = None, pretrained: boo
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if classes is not None:
             config.num_labels = classes
-        if getattr(config, "pad_token_id", None) is None and task == "text":
+        if task == "text":
             # A decoder takes its answer from the last token that is no padding, and must know which that is.
-            config.pad_token_id = config.eos_token_id
+            config.pad_token_id = padding(config)
         # Plain attention exports to every format; the fused kinds are chosen again by whatever runs the graph.
         options: dict[str, Any] = {"attn_implementation": "eager", "trust_remote_code": False}
         kind = getattr(transformers, AUTO[task])
@@ -72,6 +87,68 @@ def load(folder: Path, task: str, *, classes: int | None = None, pretrained: boo
     return model.eval()
 
 
+def padding(config: Any) -> int:
+    """The id that pads texts for a model: its own, or that of an end, or the first there is."""
+    for name in ("pad_token_id", "eos_token_id"):
+        found = getattr(config, name, None)
+        found = found[0] if isinstance(found, list) and found else found
+        if isinstance(found, int) and found >= 0:
+            return found
+    return 0
+
+
+def token_limits(folder: Path) -> tuple[int, int | None, int]:
+    """Of the text model in `folder`: how many ids it knows, how many tokens it takes at most (None: any), and what pads them."""
+    import transformers
+
+    read(folder / CONFIG)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            "not the configuration of a text model",
+            file=folder / CONFIG,
+            found=_first_line(error),
+            remedy="save the model again with save_pretrained",
+        ) from None
+    known, positions = getattr(config, "vocab_size", None), getattr(config, "max_position_embeddings", None)
+    if not isinstance(known, int):
+        raise UserError("not the configuration of a text model", file=folder / CONFIG, found="no vocab_size")
+    if not isinstance(positions, int) or positions <= 0 or getattr(config, "position_biased_input", None) is False:
+        positions = None  # relative positions: T5, XLNet, DeBERTa
+    elif config.model_type in OFFSET:
+        positions -= padding(config) + 1
+    return known, positions, padding(config)
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer in `folder` as transformers calls it, with a `backend_tokenizer` of the package `tokenizers` in it.
+
+    It is made from the vocabulary files where tokenizer.json is missing. Raises UserError.
+    """
+    import transformers
+
+    companions(folder, "text")
+    try:
+        with _quiet():
+            found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
+        raise _no_tokenizer(folder, _first_line(error)) from None
+    if getattr(found, "backend_tokenizer", None) is None:
+        raise _no_tokenizer(folder, f"{type(found).__name__}, which the package tokenizers cannot do")
+    return found
+
+
+def _no_tokenizer(folder: Path, found: str) -> UserError:
+    return UserError(
+        "the tokenizer cannot be loaded from disk",
+        file=folder,
+        found=found,
+        expected="tokenizer.json, or vocabulary files that can be made into one",
+        remedy="AutoTokenizer.from_pretrained(...).save_pretrained(...) into this folder, where the model came from",
+    )
+
+
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
@@ -88,6 +165,10 @@ def text_classifier(model: Any) -> torch.nn.Module:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             answer = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
             return answer.logits.float()  # type: ignore[no-any-return]
+
+        def renamed(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            """As `checkpoints` asks for it: the tensors of a file under the names of this module."""
+            return {f"model.{name}": tensor for name, tensor in renamed(model, tensors).items()}
 
     return TextClassifier().eval()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,14 @@ import numpy as np
 from builder import checkpoints, huggingface, usercode
 from builder.errors import ConfigError, UserError, did_you_mean
 from builder.runtime import views
+from builder.shown import Pixels
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from builder.runtime.contract import Input
+    from builder.shown import Shown
 
 PREDICT_BATCH = 256
 
@@ -246,21 +248,20 @@ def probabilities(
 
     `images` are decoded as that view asks for (`images.seen`).
     """
+    return predicted(module, Pixels({view: images}), rows, view)
+
+
+def predicted(module: torch.nn.Module, shown: Shown, rows: NDArray[np.int64], view: str = "identity") -> NDArray[np.float32]:
+    """float32 (len(rows), classes): softmax of the module's logits for some rows under a view."""
     import torch
 
     module.eval()
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    seen = views.get(view)
-    out = []
+    parts, order = [], []
     # What a user's forward prints belongs to people: stdout is for `--json`.
     with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
-        for batch in batches(rows):
-            logits = module(torch.from_numpy(np.ascontiguousarray(seen.apply(images[batch]))).to(device))
-            out.append(torch.softmax(logits.double(), dim=1).float().cpu().numpy())
-    return np.concatenate(out)
-
-
-def batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """`rows` in pieces of at most PREDICT_BATCH."""
-    for start in range(0, len(rows), PREDICT_BATCH):
-        yield rows[start : start + PREDICT_BATCH]
+        for places, feeds in shown.batches(view, rows, PREDICT_BATCH):
+            logits = module(*(torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in feeds.values()))
+            parts.append(torch.softmax(logits.double(), dim=1).float().cpu().numpy())
+            order.append(places)
+    return np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]

@@ -81,9 +81,9 @@ def completed(config: Config, workspace: Workspace) -> Config:
     from builder import competition
 
     data = config.data
-    found = competition.propose(config.data_root(workspace.root), train=data.train, test=data.test, sample=data.sample_submission)
-    filled = {key: getattr(data, key) or getattr(found, key) for key in ("id", "target", "image", "test_image")}
-    return config.model_copy(update={"data": data.model_copy(update=filled)})
+    files = {"train": data.train, "test": data.test, "sample": data.sample_submission}
+    found = competition.propose(config.data_root(workspace.root), **files, known=data)
+    return config.model_copy(update={"data": competition.filled(data, found)})
 
 
 def train(kernel: Kernel, *, resume: bool = False, fold: int | None = None) -> Version | None:
@@ -197,11 +197,15 @@ def datasets(kernel: Kernel) -> list[Dataset]:
 
 def _wanted(kernel: Kernel, made: Plan) -> tuple[tuple[str, ...], Machine]:
     """The requirements of a kernel, and the machine whose image lacks some of them."""
-    from builder.bundle import wheels
+    from builder.bundle import image, wheels
+    from builder.runtime.contract import Cells
 
     machine = machines.load(kernel.config.competition.machine)
     backends = {unit.backend for unit in made.units}
-    return wheels.requirements(made.accelerator, kernel.config.bundle.requirements, machine, backends), machine
+    extra = kernel.config.bundle.requirements
+    if any(isinstance(unit.input, Cells) and unit.input.kind == "tokens" for unit in made.units):
+        extra = (*extra, *image.tokenizers(machine))
+    return wheels.requirements(made.accelerator, extra, machine, backends), machine
 
 
 def lock_wheels(kernel: Kernel, *, lenient: bool) -> None:
@@ -307,7 +311,7 @@ def rehearse(
     cache = kernel.workspace.cache
     staged = rehearsing.Stage(kernel.name, config, notebook, mounts, machine, folder, made, cache)
     staged = rehearsing.in_clean(staged, kernel.report) if clean else staged
-    rehearsal = rehearsing.rehearse(staged, kernel.root, _fold_of(kernel, made), wanted, report=kernel.report)
+    rehearsal = rehearsing.rehearse(staged, kernel.root, fold_of(kernel, made), wanted, report=kernel.report)
     if rehearsal.ok:
         write_json(folder / rehearsing.KEY, key)
     kernel.done("rehearse", started, fresh=True, digest=key, record=rehearsal.record())
@@ -332,7 +336,7 @@ def owner_in(kernel: Kernel) -> str:
     return owner
 
 
-def _fold_of(kernel: Kernel, made: Any) -> dict[str, int]:
+def fold_of(kernel: Kernel, made: Any) -> dict[str, int]:
     """id -> fold, for the rows on which all versions of the plan agree about the fold and have a model that left it out."""
     from builder.rehearse.hidden import honest_folds
     from builder.train import record

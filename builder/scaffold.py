@@ -3,49 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from builder import competition
 from builder.competition import Proposal
-from builder.config import FILE, NAME_RULE, Config
+from builder.config import FILE, GROUPED, IMAGES, NAME_RULE, TABLES, TEXTS, Config, Data, Task
 from builder.errors import UserError
 from builder.workspace import Workspace, write_text
 
 TINY = 64  # pixels; below it, pretrained networks made for 224 have little to offer
+NO_GPU = "                 # these models need no GPU"
+GROUP_NOTE = "  # rows that share it stay in one fold, as training and test rows share none"
+LONGEST_LINE = 120
 GITIGNORE = """\
 /.kkb/
 /weights/*/v*/checkpoints/
 /weights/*/v*/oof/
 /weights/*/v*/exports/*/*.onnx
+/weights/*/v*/exports/*/*.lgb.txt
+/weights/*/v*/exports/*/*.xgb.json
 /weights/*/v*/exports/*/*.npy
 """
 
-COMPETITION = """\
+HEAD = """\
 # One screen describes the submission. `kkb ship {name}` goes from here to a score; unknown keys are refused.
 [competition]
 slug = {slug}
-metric = "accuracy"             # accuracy | balanced_accuracy | logloss | auc | f1_macro
+metric = "{metric}"{pad}# accuracy | balanced_accuracy | logloss | auc | f1_macro
 limit = "9h"                    # see the competition's Code Requirements: Kaggle's API does not tell it
 machine = "{machine}"{machine_note}
 
 [data]
-task = "{task}"
 """
-OPEN = """\
-# id, target, image and test_image: `kkb fetch {name}` proposes them from the competition's files.
-"""
-FILLED = """\
-id = {id}
-target = {target}
-image = {image}
-test_image = {test_image}
-"""
-REST = """\
+# Keys that only the competition's files can tell, while nobody has seen them.
+OPEN = {
+    "": "# task, id, target and what is read: `kkb fetch {name}` proposes them from the competition's files.\n",
+    IMAGES: "# id, target, image and test_image: `kkb fetch {name}` proposes them from the competition's files.\n",
+    TEXTS: "# id, target and text: `kkb fetch {name}` proposes them from the competition's files.\n",
+    TABLES: "# id and target: `kkb fetch {name}` proposes them from the competition's files.\n",
+}
+FOLDS = """\
 
 [cv]
-scheme = "stratified"
+scheme = "{scheme}"
 folds = 5
+"""
+IMAGE_MODELS = """\
 
 [train]
 epochs = {epochs}
@@ -62,6 +68,40 @@ input = {{ size = {size} }}
 views = ["identity"]            # "hflip", "identity@288", "hflip@center90", ...: priced, and kept when worth its seconds
 reserve = "5%"
 """
+TEXT_MODELS = """\
+
+[[model]]
+name = "linear"                 # counts terms: seconds, and often hard to beat
+backbone = "text/linear"
+
+# A second family that errs elsewhere makes the ensemble better. It reads word for word, and trains for minutes.
+# [[model]]
+# name = "lstm"                 # or text/gru, or hf/FOLDER with a Hugging Face model
+# backbone = "text/lstm"
+# text = { length = 128, vocabulary = 8000 }
+
+[inference]
+views = ["identity"]            # of models that read words also "tail", "identity@64", ...
+reserve = "5%"
+"""
+TABLE_MODELS = """\
+
+[[model]]
+name = "lightgbm"
+backbone = "table/lightgbm"     # arguments = { num_leaves = 15 } and the like go to the library
+
+[[model]]
+name = "xgboost"
+backbone = "table/xgboost"
+
+[[model]]
+name = "mlp"
+backbone = "table/mlp"
+
+[inference]
+reserve = "5%"
+"""
+WITHOUT_GPU: dict[str, str] = {TEXTS: TEXT_MODELS, TABLES: TABLE_MODELS}
 
 
 @dataclass(frozen=True)
@@ -90,36 +130,47 @@ def choice(proposal: Proposal | None) -> Choice:
 
 
 def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> str:
-    """The text of a new kernel.toml."""
-    chosen = choice(proposal)
-    head = COMPETITION.format(name=name, slug=_quoted(slug), task=task, machine=chosen.machine, machine_note=chosen.machine_note)
-    data = (
-        OPEN.format(name=name)
-        if proposal is None
-        else FILLED.format(**{key: _quoted(value) for key, value in _keys(proposal).items()})
-    )
-    rest = REST.format(
-        model=chosen.model,
-        backbone=chosen.backbone,
-        pretrained=chosen.pretrained,
-        size=chosen.size,
-        epochs=chosen.epochs,
-        lr=chosen.lr,
-    )
-    return head + data + rest
+    """The text of a new kernel.toml; `task` is empty where nobody has chosen one: then the proposal's counts."""
+    task = task or (proposal.task if proposal else "")
+    data = f"task = {_quoted(task)}\n" if task else ""
+    data += _data(proposal) if proposal else OPEN[task].format(name=name)
+    models = WITHOUT_GPU.get(task, "")
+    chosen = vars(choice(proposal)) | ({"machine": "cpu", "machine_note": NO_GPU} if models else {})
+    metric = proposal.metric if proposal else "accuracy"
+    head = HEAD.format(**chosen, name=name, slug=_quoted(slug), metric=metric, pad=" " * (21 - len(metric)))
+    scheme = GROUPED[-1] if proposal and proposal.group else "stratified"
+    return head + data + FOLDS.format(scheme=scheme) + (models or IMAGE_MODELS.format(**chosen))
 
 
-def _quoted(text: str) -> str:
-    """A TOML basic string: JSON's quoting is a part of TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+def _data(proposal: Proposal) -> str:
+    """The keys of `[data]` as proposed."""
+    lines = [f"{key} = {_quoted(value)}" for key, value in _keys(proposal).items()]
+    if proposal.columns:
+        named = f"# columns = {_quoted(proposal.columns)}"
+        short = len(named) <= LONGEST_LINE
+        lines.append(named if short else f"# columns: the {len(proposal.columns)} that the test table has, too; or name some")
+    if proposal.group:
+        lines.append(f"group = {_quoted(proposal.group)}{GROUP_NOTE}")
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _keys(proposal: Proposal) -> dict[str, str]:
-    return {"id": proposal.id, "target": proposal.target, "image": proposal.image, "test_image": proposal.test_image}
+def _quoted(value: object) -> str:
+    """A basic string of TOML, or a list of them: JSON's quoting is a part of TOML's, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _keys(proposal: Proposal) -> dict[str, Any]:
+    """The keys that its task needs, and their values."""
+    needed = Data(task=cast("Task", proposal.task)).needed
+    found = {key: getattr(proposal, key) for key in needed}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def new(workspace: Workspace, name: str, slug: str, task: str) -> tuple[Path, Proposal | None]:
-    """Write kernels/<name>/kernel.toml, from the competition's files when they are there. Raises UserError when it exists."""
+    """Write kernels/<name>/kernel.toml, from the competition's files when they are there. Raises UserError when it exists.
+
+    An empty `task` leaves it to the files to tell which it is.
+    """
     refuse_name(name)
     if not NAME_RULE.fullmatch(slug):
         raise UserError(
@@ -132,7 +183,8 @@ def new(workspace: Workspace, name: str, slug: str, task: str) -> tuple[Path, Pr
     if path.exists():
         raise UserError("this kernel exists", file=path, remedy="edit it, or choose another name")
     root = workspace.private / "data" / slug
-    proposal = competition.propose(root) if root.is_dir() else None
+    known = Data(task=cast("Task", task)) if task else None
+    proposal = competition.propose(root, known=known) if root.is_dir() else None
     write_text(path, kernel_toml(name, slug, task, proposal))
     return path, proposal
 
@@ -161,20 +213,21 @@ def _slug_like(name: str) -> str:
 def complete(folder: Path, config: Config, root: Path) -> Proposal | None:
     """Fill the open keys of kernel.toml from the files in `root`; None when there were none.
 
-    A file that is still as `kkb new` wrote it is written again with the model that suits the images; in one that a person has
-    edited only the open keys of `[data]` are filled, and comments stay.
+    A file that is still as `kkb new` wrote it is written again with the models that suit the files. In one that a person has
+    edited, comments and edits stay: of images only the open keys of `[data]` are filled, of other tasks all that was not edited.
     """
     if config.data.complete:
         return None
-    data = config.data
-    proposal = competition.propose(root, train=data.train, test=data.test, sample=data.sample_submission)
-    path = folder / FILE
-    text = path.read_text("utf-8")
-    slug = config.competition.slug
-    if text == kernel_toml(folder.name, slug, data.task, None):
-        write_text(path, kernel_toml(folder.name, slug, data.task, proposal))
-    else:
+    data, slug, path = config.data, config.competition.slug, folder / FILE
+    proposal = competition.propose(root, train=data.train, test=data.test, sample=data.sample_submission, known=data)
+    text, task = path.read_text("utf-8"), data.task if "task" in data.model_fields_set else ""
+    before, after = (kernel_toml(folder.name, slug, task, found) for found in (None, proposal))
+    if text == before:
+        write_text(path, after)
+    elif proposal.task == IMAGES:
         write_text(path, _filled(text, proposal))
+    else:
+        write_text(path, _merged(text, before, after))
     return proposal
 
 
@@ -187,6 +240,36 @@ def _filled(text: str, proposal: Proposal) -> str:
         if not table.get(key):
             table[key] = value
     return tomlkit.dumps(document)
+
+
+def _merged(text: str, before: str, after: str) -> str:
+    """`text` with every change from `before` to `after` in what it has not changed itself."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    _merge(document, tomlkit.parse(before), tomlkit.parse(after))
+    _drop_group(document)
+    return tomlkit.dumps(document)
+
+
+def _merge(mine: Any, before: Any, after: Any) -> None:
+    for key in [*before, *(key for key in after if key not in before)]:
+        old, new = before.get(key), after.get(key)
+        if old == new or (old is None and mine.get(key)):
+            continue
+        if key in mine and isinstance(mine[key], Mapping) and isinstance(old, Mapping) and isinstance(new, Mapping):
+            _merge(mine[key], old, new)
+        elif mine.get(key) == old or not mine.get(key):
+            if new is None:
+                mine.pop(key, None)
+            else:
+                mine[key] = new
+
+
+def _drop_group(document: Any) -> None:
+    """Leave out a proposed group where a person has chosen folds that don't look at it."""
+    if document.get("cv", {}).get("scheme", "stratified") not in GROUPED:
+        document.get("data", {}).pop("group", None)
 
 
 def init(folder: Path) -> list[Path]:

@@ -173,3 +173,29 @@ def test_weights_in_pieces_are_found_and_stay_in_their_folder(tmp_path):
     index.write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
     with pytest.raises(UserError, match="outside"):
         huggingface.weights_in(tmp_path)
+
+
+def test_what_pads_a_text_is_the_models_own_or_its_end(tmp_path):
+    said = {
+        "own": ({"pad_token_id": 5, "eos_token_id": 2}, 5),
+        "end": ({"pad_token_id": None, "eos_token_id": [7, 8]}, 7),
+        "none": ({"pad_token_id": None, "eos_token_id": None}, 0),
+        "minus": ({"pad_token_id": -1, "eos_token_id": None}, 0),
+    }
+    for name, (ids, expected) in said.items():
+        transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=60, n_positions=32, num_labels=2).save_pretrained(
+            tmp_path / name
+        )
+        written = tmp_path / name / "config.json"
+        written.write_text(json.dumps(json.loads(written.read_text()) | ids))
+        assert huggingface.token_limits(tmp_path / name) == (60, 32, expected)
+        assert huggingface.load(tmp_path / name, "text", pretrained=False).config.pad_token_id == expected
+
+
+def test_token_limits_are_those_of_a_text_model(tmp_path):
+    vit().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="vocab_size"):
+        huggingface.token_limits(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "never-heard-of"}')
+    with pytest.raises(UserError, match="configuration"):
+        huggingface.token_limits(tmp_path)

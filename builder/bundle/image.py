@@ -18,7 +18,7 @@ from builder.machines import Machine
 
 # 1.27 and later are built for CUDA 13, the images have CUDA 12.8; one range for both keeps CPU and GPU kernels alike.
 BACKENDS = {"cpu": "onnxruntime>=1.24,<1.27", "cuda": "onnxruntime-gpu>=1.24,<1.27"}
-OPENVINO = "openvino>=2025.0"
+OTHERS = {"openvino": "openvino>=2025.0", "torchscript": "torch", "lightgbm": "lightgbm>=4", "xgboost": "xgboost>=2"}
 # Both unpack into the same folder: the second one installed breaks the first.
 RIVALS = {"cpu": "onnxruntime-gpu", "cuda": "onnxruntime"}
 # Coupled to the image's torch by their binary interface, or to its driver.
@@ -68,6 +68,11 @@ def presumed(name: str, machine: Machine) -> bool:
     return any(name in names for owner, names in COMES_WITH.items() if not owner or owner in image)
 
 
+def tokenizers(machine: Machine) -> tuple[str, ...]:
+    """What a kernel that reads tokens needs besides: nothing where the image has transformers, which brings it."""
+    return () if presumed("tokenizers", machine) else ("tokenizers>=0.20",)
+
+
 def requirements(
     accelerator: str, extra: Sequence[str], machine: Machine, backends: Collection[str] = ("onnxruntime",)
 ) -> tuple[str, ...]:
@@ -77,13 +82,13 @@ def requirements(
         accelerator: `cpu` or `cuda`, as in the plan: decides which onnxruntime.
         extra: The user's own requirements (PEP 508).
         machine: Where the kernel runs.
-        backends: What runs the plan's units: `onnxruntime`, `openvino`, `torchscript`.
+        backends: What runs the plan's units: names in `runtime.contract.BACKENDS`.
 
     Raises:
         UserError: When a requirement can't be read, names an address, or would replace a package of the image.
     """
     rival = RIVALS[accelerator]
-    packages = {"onnx": BACKENDS[accelerator], "onnxruntime": BACKENDS[accelerator], "openvino": OPENVINO, "torchscript": "torch"}
+    packages = {"onnx": BACKENDS[accelerator], "onnxruntime": BACKENDS[accelerator], **OTHERS}
     base = sorted({packages[backend] for backend in backends})
     if BACKENDS[accelerator] in base and rival in listed(machine):
         raise UserError(

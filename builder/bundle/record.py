@@ -24,10 +24,11 @@ TITLE_DIGITS = 6
 MOST_FILES = 50  # top-level files that Kaggle takes
 MOST_BYTES = 200_000_000_000  # of one dataset
 UNPACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".bz2", ".xz", ".rar", ".pt", ".pth")  # exploded there, torch archives too
+SHARED = ".recipe.json"  # what all folds of a model need beside them
 PART = "+"  # between a member and the number of a further dataset that carries it
 # A model's content never changes either: it has one variation, and that one version.
 VARIATION, VERSION = "weights", 1
-FRAMEWORKS = {".onnx": "onnx", ".ts.bin": "pyTorch"}
+FRAMEWORKS = {".onnx": "onnx", ".ts.bin": "pyTorch"}  # others are filed under `other`
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,18 @@ def split(dataset: Dataset, limit: int) -> tuple[Dataset, ...]:
     """`dataset` in as many parts as `limit` bytes and Kaggle's number of files ask for, in the order of its files.
 
     Files whose names differ in their suffixes only stay together: a model and its weights (`x.onnx`, `x.onnx.data`), the table
-    and the values of a probe.
+    and the values of a probe. A recipe, which all folds read by, is in every part.
     """
+    shared = [file for file in dataset.files if file.name.endswith(SHARED)]
     groups: dict[str, list[Content]] = {}
     for file in dataset.files:
-        groups.setdefault(file.name.partition(".")[0], []).append(file)
-    parts: list[list[Content]] = [[]]
+        if file not in shared:
+            groups.setdefault(file.name.partition(".")[0], []).append(file)
+    parts: list[list[Content]] = [[*shared]]
     for group in groups.values():
         full = sum(file.bytes for file in [*parts[-1], *group]) > limit or len(parts[-1]) + len(group) + 1 > MOST_FILES
-        if parts[-1] and full:
-            parts.append([])
+        if len(parts[-1]) > len(shared) and full:
+            parts.append([*shared])
         parts[-1] += group
     if len(parts) == 1:
         return (dataset,)
@@ -185,7 +188,7 @@ def split(dataset: Dataset, limit: int) -> tuple[Dataset, ...]:
             dataset,
             key=dataset.key if number == 1 else f"{dataset.key}{PART}{number}",
             about=f"{dataset.about} part {number}",
-            files=tuple(files),
+            files=tuple(sorted(files, key=lambda file: file.name)),
         )
         for number, files in zip(numbers, parts, strict=True)
     )

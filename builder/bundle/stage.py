@@ -75,7 +75,7 @@ def _of_member(member: str, plan: Plan, exports: dict[str, Export], carrier: str
 def _files(export: Export, models: Iterable[ExportedModel]) -> list[Content]:
     """The files of some folds of one model: what they need beside them, and the rows by which a run is probed, included."""
     models = list(models)
-    files = [file for model in models for file in model.files]
+    files = list(dict.fromkeys(file for model in models for file in model.files))  # all folds share one recipe
     probe = export.probe(models[0].name)
     files += [probe.table, probe.values] if probe else []
     return sorted((Content(f.file, export.folder / f.file, f.bytes, f.sha256) for f in files), key=lambda file: file.name)

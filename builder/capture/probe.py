@@ -1,6 +1,7 @@
 """The kernel that looks around, rendered verbatim into one cell: what this session is, as JSON in the working folder.
 
-Expects: Python 3.11 or newer on Linux, the standard library, no network.
+Expects: Python 3.11 or newer on Linux, the standard library, no network; the program LABOUR in the temporary folder, by which
+    machines are compared (rehearse/labour.py).
 Produces: `machine.json`; what cannot be found out is empty.
 Never: imports what it reports about, takes longer than some seconds, or writes down values of the environment.
 """
@@ -12,12 +13,15 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 KAGGLE = Path(os.environ.get("KKB_KAGGLE") or "/kaggle")
 FILE = "machine.json"
+LABOUR = "kkb_labour.py"
 
 
 def text(path: str | Path) -> str:
@@ -86,6 +90,15 @@ def mounts(folder: Path, depth: int = 4) -> dict[str, Any]:
     return {name: mounts(folder / name, depth - 1) if is_folder else None for name, is_folder in found}
 
 
+def speed() -> dict[str, float]:
+    """What one process reaches alone, and as many as there are cores together; empty when it cannot be measured."""
+    program = str(Path(tempfile.gettempdir()) / LABOUR)
+    with contextlib.suppress(ValueError):
+        single, every = (float(told(sys.executable, "-P", program, str(count))) for count in (1, cores()))
+        return {"single": round(single, 3), "every": round(every, 3)}
+    return {}
+
+
 def look() -> dict[str, Any]:
     """All of it."""
     return {
@@ -97,6 +110,7 @@ def look() -> dict[str, Any]:
         "processor": first(r"^model name\s*:\s*(.+)$", text("/proc/cpuinfo")) or platform.processor(),
         "cores": cores(),
         "memory": memory(),
+        "speed": speed(),
         "gpus": gpus(),
         "disks": disks(),
         "mounts": mounts(KAGGLE / "input"),

@@ -13,9 +13,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builder.errors import RunError
-from builder.machines import GIB, Machine
+from builder.machines import GIB, UNKNOWN, Machine
 
 MIB = 1 << 20
+SPEEDS = ("speed_single", "speed_every")
+FASTEST = 1e6  # that a machine's file takes
 KEPT = "taken over from what was known"
 
 
@@ -50,6 +52,7 @@ def tables(
     if gpus:
         hardware |= {"device": gpus[0]["name"], "device_memory_gib": _gib(gpus[0]["mib"] * MIB)}
     hardware |= {"processor": seen.get("processor", ""), "cores": seen["cores"], "memory_gib": _gib(seen["memory"])}
+    hardware |= {name: _speed(seen, name.removeprefix("speed_")) for name in SPEEDS}
     hardware |= {"scratch_gib": _gib(scratch), "mount_layout": layout or base.layout}
     python = ".".join(str(seen["python"]).split(".")[:2])
     limits = {
@@ -106,6 +109,12 @@ def _packages(found: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(kept.items()))
 
 
+def _speed(seen: Mapping[str, Any], name: str) -> float | str:
+    """A speed that was measured; what is none, or too odd to be one, is not known."""
+    found = (seen.get("speed") or {}).get(name)
+    return found if isinstance(found, float | int) and 0 < found < FASTEST else UNKNOWN
+
+
 def _gib(size: float) -> int | float:
     """Bytes as GiB, with one digit, rounded down: a machine must not be taken for larger than it is."""
     tenths = int(size * 10 // GIB)
@@ -114,7 +123,7 @@ def _gib(size: float) -> int | float:
 
 def changes(before: Machine, after: Machine) -> tuple[str, ...]:
     """How a captured machine differs from what was known of it, in words; packages that were not listed are counted only."""
-    names = ("python", "glibc", "cuda", "docker_image", "cores", "memory", "layout", "device", "device_memory")
+    names = ("python", "glibc", "cuda", "docker_image", "cores", "memory", "layout", "device", "device_memory", *SPEEDS)
     found = [
         f"{name}: {getattr(before, name) or '-'} -> {getattr(after, name) or '-'}"
         for name in names

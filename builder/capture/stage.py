@@ -22,6 +22,8 @@ from builder.config import Bundle
 from builder.errors import RunError, UserError
 from builder.machines import Machine, writing
 from builder.progress import Report, silent
+from builder.rehearse import labour
+from builder.render.stage import literal
 from builder.workspace import Workspace, pretty_json, read_json, replacing_folder, sha256_file, write_text
 
 if TYPE_CHECKING:
@@ -135,8 +137,9 @@ def _kernel(workspace: Workspace, base: Machine, owner: str, dataset: str) -> Pa
     """The probe's folder, as `kaggle kernels push -p` takes it."""
     slug = f"kkb-machine-{base.name}"
     source = Path(probe.__file__).read_text("utf-8")
-    cell: dict[str, Any] = {"cell_type": "code", "id": "probe", "metadata": {}, "execution_count": None, "outputs": []}
-    cells = [{**cell, "source": source.splitlines(keepends=True)}]
+    cell: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    sources = {"labour": _labour(), "probe": source}
+    cells = [{**cell, "id": name, "source": text.splitlines(keepends=True)} for name, text in sources.items()]
     notebook = {"cells": cells, "metadata": {"kernelspec": KERNELSPEC}, "nbformat": 4, "nbformat_minor": 5}
     metadata: dict[str, Any] = {
         "id": f"{owner}/{slug}",
@@ -156,6 +159,13 @@ def _kernel(workspace: Workspace, base: Machine, owner: str, dataset: str) -> Pa
         write_text(temporary / NOTEBOOK, pretty_json(notebook))
         write_text(temporary / METADATA, pretty_json(metadata))
     return folder
+
+
+def _labour() -> str:
+    """The cell that puts the program by which machines are compared where the probe looks for it."""
+    program = literal(Path(labour.__file__).read_text("utf-8"))
+    place = f"Path(tempfile.gettempdir(), {probe.LABOUR!r})"
+    return f"import tempfile\nfrom pathlib import Path\n\nPROGRAM = {program}\n{place}.write_text(PROGRAM, 'utf-8')\n"
 
 
 def _read(output: Path) -> Mapping[str, Any]:

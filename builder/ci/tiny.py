@@ -1,38 +1,38 @@
-"""A kernel with tiny weights: its own kernel.toml and hooks.py, a competition made of noise, networks that train in seconds.
+"""A kernel with tiny weights: its own kernel.toml and hooks.py, a competition made of noise, models that train in seconds.
 
 What a pull request can break without touching a weight (kernel.toml, hooks.py, the plan, the notebook, an upgrade of kkb) breaks
 here, too, and nothing of it needs credentials, a GPU, or the competition's data.
 
-Expects: a kernel folder.
+Expects: a kernel folder, and what git keeps of it: its plan, and the recipes of its versions.
 Produces: a workspace with that kernel, shrunk, and the two parts of a competition that looks like its own.
 Never: reads weights or data of the kernel; writes into its workspace.
 """
 
 from __future__ import annotations
 
-import csv
 import shutil
-import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import config as configs
+from builder.ci import noise
+from builder.ci.noise import SIDE
+from builder.config import GROUPED, IMAGES, TABLES, TEXTS
 from builder.errors import UserError
-from builder.runtime.contract import Answer, Plan
+from builder.runtime.contract import Plan
 from builder.runtime.reading import ContractError
 from builder.workspace import Workspace, read_json, write_text
 
 if TYPE_CHECKING:
     from builder.config import Config
 
-SIDE = 32  # pixels
 BACKBONE = "timm/test_resnet"
-VISIBLE, HIDDEN, EACH = 3, 12, 12  # rows of the tests; training rows of each class
 LIMIT = "20min"
 KEPT_INPUT = ("resize", "interpolation", "library", "color")
-TASKS = ("image-classification",)
+RECURRENT = {"embedding": 8, "width": 8}  # arguments of a network of words
+VOCABULARY = 300
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,22 @@ class Tiny:
 
 
 def make(kernel: Path, folder: Path) -> Tiny:
-    """Write the shrunk kernel and its competition below the empty `folder`. Raises UserError when kernel.toml is not right."""
+    """Write the shrunk kernel and its competition below the empty `folder`.
+
+    Raises UserError when kernel.toml is not right, or leaves open what the competition looks like.
+    """
     config = configs.load(kernel)
-    answer = _answer(config, kernel)
+    if not config.data.complete:
+        raise UserError(
+            "kernel.toml leaves open what only the competition's files can tell",
+            file=kernel / configs.FILE,
+            expected=f"[data] {', '.join(config.data.needed)}",
+            remedy=f"kkb fetch {kernel.name}, and commit kernel.toml",
+        )
+    plan = _plan(kernel)
+    facts = noise.Facts(plan.answer if plan else None, _columns(config, kernel, plan))
     tiny = Tiny(Workspace(folder / "space"), folder / "data", folder / "hidden")
-    _competition(config, answer, tiny)
+    noise.write(config, facts, tiny.data, tiny.hidden)
     target = tiny.workspace.kernels / kernel.name
     write_text(target / configs.FILE, shrunk(kernel, config))
     for path in sorted(kernel.glob("*.py")):
@@ -57,25 +68,60 @@ def make(kernel: Path, folder: Path) -> Tiny:
     return tiny
 
 
-def supported(config: Config) -> bool:
-    """Whether there is a tiny form of this task."""
-    return config.data.task in TASKS
-
-
-def _answer(config: Config, kernel: Path) -> Answer | None:
-    """Classes and form of the submission, as the committed plan has them; None without a plan."""
-    if not config.data.complete:
-        raise UserError(
-            "kernel.toml leaves open what only the competition's files can tell",
-            file=kernel / configs.FILE,
-            expected="[data] id, target, image and test_image",
-            remedy=f"kkb fetch {kernel.name}, and commit kernel.toml",
-        )
+def _plan(kernel: Path) -> Plan | None:
+    """The committed plan; None without one."""
     path = kernel / "plan.json"
     try:
-        return Plan.from_json(read_json(path, remedy=f"kkb plan {kernel.name}")).answer if path.is_file() else None
+        return Plan.from_json(read_json(path, remedy=f"kkb plan {kernel.name}")) if path.is_file() else None
     except (ContractError, KeyError, TypeError):  # `kkb render --check` says what is wrong with it
         return None
+
+
+def _columns(config: Config, kernel: Path, plan: Plan | None) -> dict[str, Sequence[str]]:
+    """What the columns that models read may say: of a table, as the plan's own recipe knows them.
+
+    Raises UserError where nothing tells the columns, and hooks.py may ask for some of them by name.
+    """
+    data = config.data
+    if data.task != TABLES:
+        return dict.fromkeys(data.text, noise.TEXTS)
+    known = {name: cells for recipe in _recipes(kernel, plan) for name, cells in _said(recipe).items()}
+    names = data.columns or tuple(known)
+    hooked = (kernel / "hooks.py").is_file()
+    if not names and hooked:
+        raise UserError(
+            "nothing here tells the columns of the table, which hooks.py may ask for",
+            file=kernel / configs.FILE,
+            expected="[data] columns, or a plan and its version's recipe.json in git",
+            remedy=f"kkb plan {kernel.name}, and commit kernels/ and weights/; or name them in data.columns",
+        )
+    open_ = [noise.EITHER] if hooked else [noise.NUMBERS, noise.CATEGORIES]
+    return {name: known.get(name, open_[place % len(open_)]) for place, name in enumerate(names or ("number", "word"))}
+
+
+def _recipes(kernel: Path, plan: Plan | None) -> Iterator[Mapping[str, Any]]:
+    """What was fitted to the table's cells for the members of the plan, as far as it is here."""
+    weights = Workspace(kernel.parent.parent).weights(kernel.name)
+    for member in sorted({unit.member for unit in plan.units} if plan else ()):
+        version, _, model = member.partition(":")
+        path = weights / version / "source" / model / "recipe.json"
+        found = read_json(path, remedy="git checkout weights") if path.is_file() else None
+        if isinstance(found, dict):
+            yield found
+
+
+def _said(recipe: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Column -> what its cells may say: categories that the recipe knows, numbers or dates; of others either will do."""
+    said: dict[str, Sequence[str]] = {str(column): noise.EITHER for column in recipe.get("columns", ())}
+    for feature in recipe.get("features", ()):
+        column, part = str(feature.get("column")), str(feature.get("part"))
+        if column not in said:  # one that a hook makes
+            continue
+        if part == "text" and feature.get("values"):
+            said[column] = (*map(str, feature["values"][:4]), "")
+        elif part == "number" or part.startswith("year "):
+            said[column] = noise.NUMBERS if part == "number" else noise.DATES
+    return said
 
 
 def shrunk(kernel: Path, config: Config) -> str:
@@ -86,9 +132,10 @@ def shrunk(kernel: Path, config: Config) -> str:
     raw["competition"] = {**raw["competition"], "limit": LIMIT, "machine": "cpu"}
     raw["competition"].pop("test_rows", None)
     raw.setdefault("data", {}).pop("root", None)
-    raw["cv"] = {"scheme": "stratified", "folds": 2}
+    scheme = config.cv.scheme if config.cv.scheme in {*GROUPED, "time"} else "stratified"
+    raw["cv"] = {"scheme": scheme, "folds": 2}
     raw["train"] = {"epochs": 1, "batch_size": 16}
-    raw["model"] = [_tiny_model(model) for model in config.model]
+    raw["model"] = [_tiny_model(model, config.data.task) for model in config.model]
     raw.setdefault("export", {})["max_score_drop"] = 1.0  # the score of tiny weights is chance
     raw.setdefault("inference", {}).pop("members", None)
     bundle = {key: value for key, value in raw.get("bundle", {}).items() if key in {"as", "licence", "private"}}
@@ -96,59 +143,13 @@ def shrunk(kernel: Path, config: Config) -> str:
     return tomlkit.dumps(raw)
 
 
-def _tiny_model(model: configs.Model) -> dict[str, Any]:
-    kept = {key: getattr(model.input, key) for key in KEPT_INPUT}
-    return {"name": model.name, "backbone": BACKBONE, "pretrained": False, "input": {"size": SIDE, **kept}}
-
-
-def _competition(config: Config, answer: Answer | None, tiny: Tiny) -> None:
-    """Both parts of the competition: the same columns, file names and form of submission, and images of noise."""
-    data = config.data
-    classes = answer.classes if answer else ("0", "1")
-    columns = tuple(answer.columns) if answer else (data.target,)
-    train = [f"train{number:04d}" for number in range(EACH * len(classes))]
-    labels = [classes[number % len(classes)] for number in range(len(train))]
-    _images(tiny.data, data.image, data.id, train)
-    _table(tiny.data / data.train, data.image, data.id, train, {data.target: labels})
-    ids = [f"test{number:04d}" for number in range(VISIBLE + HIDDEN)]
-    for folder, names in ((tiny.data, ids[:VISIBLE]), (tiny.hidden, ids[VISIBLE:])):
-        _images(folder, data.test_image, data.id, names)
-        _table(folder / data.test, data.test_image, data.id, names, {})
-        blank = classes[0] if len(columns) == 1 and answer and answer.form == "labels" else _blank(answer, classes)
-        _table(folder / data.sample_submission, "", data.id, names, {column: [blank] * len(names) for column in columns})
-    names = ids[VISIBLE:]
-    solution = {data.target: [classes[number % len(classes)] for number in range(len(names))]}
-    usage = {"Usage": ["Public" if number < HIDDEN // 2 else "Private" for number in range(len(names))]}
-    _table(tiny.hidden / "solution.csv", "", data.id, names, {**solution, **usage})
-
-
-def _blank(answer: Answer | None, classes: Sequence[str]) -> str:
-    """What a sample submission says of every row."""
-    return classes[0] if answer is None else f"{1 / len(classes):.3f}"
-
-
-def _fields(pattern: str, identity: str) -> list[str]:
-    """Columns that a file name is made of, beside the id."""
-    return [name for _, name, _, _ in string.Formatter().parse(pattern) if name and name != identity]
-
-
-def _images(folder: Path, pattern: str, identity: str, names: Iterable[str]) -> None:
-    import numpy as np
-    from PIL import Image
-
-    draw = np.random.default_rng(7)
-    for name in names:
-        path = folder / pattern.format_map({identity: name, **dict.fromkeys(_fields(pattern, identity), name)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
-
-
-def _table(path: Path, pattern: str, identity: str, names: Sequence[str], columns: dict[str, list[str]]) -> None:
-    """A csv with the id, the columns that file names need, and `columns`."""
-    needed = {field: list(names) for field in _fields(pattern, identity)}
-    table = {identity: list(names), **needed, **columns}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+def _tiny_model(model: configs.Model, task: str) -> dict[str, Any]:
+    """A model of the same kind; one that is fitted at once, or made of a table, is tiny where the data are."""
+    if task == IMAGES:
+        kept = {key: getattr(model.input, key) for key in KEPT_INPUT}
+        return {"name": model.name, "backbone": BACKBONE, "pretrained": False, "input": {"size": SIDE, **kept}}
+    if task == TEXTS and model.backbone != "text/linear":
+        backbone = model.backbone if model.backbone.startswith("text/") else "text/lstm"
+        text = {**model.text.model_dump(exclude_unset=True), "vocabulary": VOCABULARY}
+        return {"name": model.name, "backbone": backbone, "arguments": RECURRENT, "text": text}
+    return {"name": model.name, "backbone": model.backbone, "arguments": model.arguments}

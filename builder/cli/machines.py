@@ -72,7 +72,7 @@ def machine_capture(
 ) -> None:
     """Run a tiny private kernel on Kaggle that writes down its machine; keep that as machines/NAME.toml, to be committed.
 
-    Versions, packages, processor, memory, GPUs, disk and mount layout come from the run; kernels are then pinned to its image.
+    Versions, packages, processor, speed, memory, GPUs, disk and mounts come from the run; kernels are then pinned to its image.
     On a GPU machine this takes a minute of your quota.
 
     Example: kkb machine capture --machine t4x2

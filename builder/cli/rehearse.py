@@ -1,9 +1,10 @@
-"""`kkb rehearse`: a kernel, or any notebook, run as Kaggle would run it."""
+"""`kkb rehearse`: a kernel, or any notebook, run as Kaggle would run it, here or on Kaggle's own machine."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,96 +12,108 @@ from builder.cli import context
 from builder.cli.app import Json, app
 from builder.cli.screen import Screen, number
 from builder.cli.stages import _seconds
-from builder.errors import GateError, RunError, UserError
+from builder.errors import GateError, RunError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from builder.rehearse.record import Rehearsal, Run
 
-FOREIGN = "With --notebook"
+KAGGLE = "kaggle"
+# Which options go with which of the three ways to rehearse; the others go with all of them.
+HERE, AFAR, FOREIGN = "a rehearsal of a kernel here", "--on kaggle", "--notebook"
+GOES_WITH = {
+    **dict.fromkeys(("hidden", "limit", "clean", "keep"), (HERE, FOREIGN)),
+    "all": (HERE,),
+    **dict.fromkeys(("standin", "no-wait", "again"), (AFAR,)),
+    **dict.fromkeys(("competition", "dataset", "memory", "cpus", "machine", "file", "layout"), (FOREIGN,)),
+}
+REMEDIES = {
+    HERE: "leave it out, or say --on kaggle, or --notebook FILE: kkb rehearse --help",
+    AFAR: "leave it out: kkb rehearse {name} --on kaggle",
+    FOREIGN: "leave it out: kkb rehearse --help",
+}
 
 
 @app.command()
 def rehearse(
+    typed: typer.Context,
     name: Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)] = "",
-    rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Size of the hidden set; default: competition.test_rows, else ten times the visible one."),
-    ] = None,
-    limit: Annotated[str, typer.Option(help="Wall clock of each run, such as 20min; default: the competition's.")] = "",
-    hidden: Annotated[Path | None, typer.Option(help="A hidden set of your own: a folder like the competition's.")] = None,
-    all_sets: Annotated[bool, typer.Option("--all", help="Every odd hidden set, each by itself.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the hidden sets and all outputs.")] = False,
-    clean: Annotated[bool, typer.Option("--clean", help="In an environment that holds only what the image holds.")] = False,
-    notebook: Annotated[Path | None, typer.Option(help="Instead of a kernel: any notebook or script.")] = None,
-    competition: Annotated[list[str] | None, typer.Option(help=f"{FOREIGN}: SLUG=DIR, its files.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help=f"{FOREIGN}: OWNER/SLUG=DIR, mounted.")] = None,
-    memory: Annotated[str, typer.Option(help=f"{FOREIGN}: such as 2GB.")] = "",
-    cpus: Annotated[int | None, typer.Option(min=1, help=f"{FOREIGN}: cores.")] = None,
-    machine: Annotated[str, typer.Option(help=f"{FOREIGN}: a machine's name; default cpu.")] = "",
-    file: Annotated[str, typer.Option(help=f"{FOREIGN}: the submission's name; default submission.csv.")] = "",
-    layout: Annotated[str, typer.Option(help=f"{FOREIGN}: typed or classic mount paths.")] = "",
+    rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the hidden set; default: its real size.")] = None,
+    limit: Annotated[str, typer.Option(metavar="TIME", help="Of each run, 20min; default: the competition's.")] = "",
+    hidden: Annotated[Path | None, typer.Option(metavar="DIR", help="A hidden set of your own.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Every odd hidden set, each by itself.")] = False,  # noqa: A002
+    keep: Annotated[bool, typer.Option("--keep", help="Keep hidden sets and all outputs.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="With no package but those of the image.")] = False,
+    on: Annotated[str, typer.Option(metavar="kaggle", help="On Kaggle itself, as a private kernel.")] = "",
+    standin: Annotated[bool, typer.Option("--standin", help="With --on: on the local stand-in.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="With --on: leave; come back with the same command.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --on: run what was run before anew.")] = False,
+    notebook: Annotated[Path | None, typer.Option(metavar="FILE", help="Any notebook or script, with what follows.")] = None,
+    competition: Annotated[list[str] | None, typer.Option(metavar="SLUG=DIR", help="Its competition.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(metavar="O/SLUG=DIR", help="A dataset of owner O; repeat.")] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of its machine, such as 2GB.")] = "",
+    cpus: Annotated[int | None, typer.Option(min=1, metavar="N", help="Cores of its machine.")] = None,
+    machine: Annotated[str, typer.Option(metavar="NAME", help="Its machine; default: cpu.")] = "",
+    file: Annotated[str, typer.Option(metavar="NAME", help="Its submission; default: submission.csv.")] = "",
+    layout: Annotated[str, typer.Option(metavar="NAME", help="Of its mounts: typed or classic.")] = "",
     json: Json = False,
 ) -> None:
-    """Run the rendered notebook as Kaggle would, on hidden sets made from training rows, and score it.
-
-    Each row is answered only by models that did not see it. Odd sets follow: no rows, one row, broken files.
+    """Run the notebook as Kaggle would, on hidden sets made of training rows.
 
     Example: kkb rehearse digits --rows 200 --limit 20min
 
-    Any notebook: kkb rehearse --notebook F.ipynb --competition SLUG=DIR --limit 25s
+    Any: kkb rehearse --notebook F.ipynb --competition SLUG=DIR --limit 25s
     """
     screen = Screen(as_json=json)
-    foreign = Foreign(competition or [], dataset or [], memory, cpus, machine, file, layout)
-    _refuse_mixture(name, notebook, foreign, all_sets=all_sets)
+    _check({name.replace("_", "-"): value for name, value in typed.params.items() if value})
     if notebook is not None:
         from builder.cli.rehearsing import rehearse_foreign
 
-        chosen = foreign.machine or "cpu", foreign.file or "submission.csv"
-        places = foreign.competition, foreign.dataset
+        chosen = machine or "cpu", file or "submission.csv"
         code = rehearse_foreign(
-            *(screen, notebook, *places, limit, memory, cpus, *chosen, keep, json),
+            *(screen, notebook, competition or [], dataset or [], limit, memory, cpus, *chosen, keep, json),
             hidden=hidden,
             rows=rows,
             layout=layout,
             clean=clean,
         )
         raise typer.Exit(code)
+    if on:
+        from builder.cli.rehearsing import rehearse_afar
+
+        found = rehearse_afar(screen, name, rows=rows, wait=not no_wait, again=again, standin=standin)
+    else:
+        wanted = {"limit_s": _seconds(limit), "sets": "all" if all else "usual", "given": hidden}
+        found = _here(screen, name, rows=rows, keep=keep, clean=clean, **wanted)
+    if found:
+        _refuse(screen, found)
+
+
+def _here(screen: Screen, name: str, **wanted: Any) -> Rehearsal:
     from builder import pipeline
     from builder.cli.rehearsing import terminable
 
-    sets, seconds = "all" if all_sets else "usual", _seconds(limit)
     with terminable(), context.working(screen, name) as kernel:
-        found = pipeline.rehearse(kernel, rows=rows, limit_s=seconds, sets=sets, given=hidden, keep=keep, clean=clean)
+        found = pipeline.rehearse(kernel, **wanted)
     show(screen, found)
     screen.result(found.record())
-    _refuse(screen, found)
+    return found
 
 
-class Foreign(NamedTuple):
-    """The options that only a foreign notebook needs, under their own names."""
-
-    competition: list[str]
-    dataset: list[str]
-    memory: str
-    cpus: int | None
-    machine: str
-    file: str
-    layout: str
-
-
-def _refuse_mixture(name: str, notebook: Path | None, foreign: Foreign, *, all_sets: bool) -> None:
-    """Raise UserError when it is not plain what shall be rehearsed."""
-    if not name and notebook is None:
+def _check(typed: Mapping[str, Any]) -> None:
+    """Raise UserError when it is not plain what shall be rehearsed, or an option goes with another way to rehearse."""
+    name, notebook, on = (typed.get(key, "") for key in ("name", "notebook", "on"))
+    if not name and not notebook:
         raise UserError("nothing to rehearse", expected="a kernel, or --notebook FILE", remedy="kkb rehearse --help")
-    if name and notebook is not None:
+    if name and notebook:
         raise UserError("a kernel and --notebook exclude each other", found=f"{name}, {notebook}", remedy="kkb rehearse --help")
-    lone = next((option for option, value in foreign._asdict().items() if value not in (None, "", [])), None)
-    if name and lone:
-        remedy = "set it in kernel.toml: a kernel's own settings are rehearsed"
-        raise UserError(f"--{lone} goes with --notebook only", found=f"kernel {name}", remedy=remedy)
-    if notebook is not None and all_sets:
-        remedy = "give one with --hidden DIR"
-        raise UserError("--all goes with a kernel only", found="no training rows to make odd sets from", remedy=remedy)
+    if on and (notebook or on != KAGGLE):
+        remedy = did_you_mean(on, [KAGGLE]) if on != KAGGLE else "only a kernel can be rehearsed on Kaggle"
+        raise UserError("--on makes no sense", found=on, expected=f"a kernel's name, and --on {KAGGLE}", remedy=remedy)
+    way = FOREIGN if notebook else AFAR if on else HERE
+    for option in typed:
+        if way not in GOES_WITH.get(option, (way,)):
+            ways = " or ".join(GOES_WITH[option])
+            raise UserError(f"--{option} goes with {ways} only", found=way, remedy=REMEDIES[way].format(name=name, option=option))
 
 
 def show(screen: Screen, found: Rehearsal) -> None:

@@ -1,4 +1,4 @@
-"""`kkb rehearse --notebook`: the rehearsal of any notebook or script, shown to a person or a program.
+"""`kkb rehearse --notebook`: the rehearsal of any notebook or script; `kkb rehearse NAME --on kaggle`: a kernel's, over there.
 
 Produces: the verdict on stderr (what was enforced first), with --json one object on stdout; an exit code.
 Never: leaves its scratch folder behind, unless asked to keep it; leaves a process behind.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from builder.machines import Machine
     from builder.progress import Report
     from builder.rehearse.foreign import Foreign, Verdict
+    from builder.rehearse.record import Rehearsal
 
 SHOWN = ("must-fix", "should-fix", "note")
 LINES = 20  # of the log
@@ -91,6 +92,25 @@ def rehearse_foreign(
     if json:
         screen.result(verdict.record() | {"folder": str(folder) if keep else ""})
     return 0 if verdict.label == "Scored" else RunError.exit_code
+
+
+def rehearse_afar(screen: Screen, name: str, *, rows: int | None, wait: bool, again: bool, standin: bool) -> Rehearsal | None:
+    """Rehearse the kernel `name` on Kaggle, or with `standin` on the stand-in. Returns the verdict; None while it runs."""
+    from builder.afar import stage
+    from builder.cli import context
+    from builder.cli.rehearse import show
+
+    with context.working(screen, name) as kernel, context.door(kernel.workspace, standin=standin) as client:
+        found = stage.rehearse(kernel, client, rows=rows, wait=wait, again=again)
+    screen.say(f"rehearsed as {found.kernel} version {found.version}, private: {found.state}")
+    if not standin:
+        screen.say(f"  {found.url}")
+    if found.verdict:
+        show(screen, found.verdict)
+    else:
+        screen.say("  come back with the same command: it takes this run up")
+    screen.result(found.record())
+    return found.verdict
 
 
 @contextlib.contextmanager

@@ -45,7 +45,8 @@ def show_proposal(screen: Screen, proposal: object) -> None:
     from dataclasses import asdict, is_dataclass
 
     if is_dataclass(proposal) and not isinstance(proposal, type):
-        screen.table("", ("key", "proposed"), [(key, value) for key, value in asdict(proposal).items()])
+        told = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in asdict(proposal).items()}
+        screen.table("", ("key", "proposed"), [(key, value) for key, value in told.items() if value])
 
 
 @app.command()

@@ -17,22 +17,28 @@ from builder.workspace import Workspace
 def new(
     name: Annotated[str, typer.Argument(help="The kernel's name; it becomes its slug on Kaggle.", show_default=False)],
     competition: Annotated[str, typer.Option(help="The competition's slug.", show_default=False)],
-    task: Annotated[str, typer.Option(help="image-classification.")] = "image-classification",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="image-classification, text-classification or tabular-classification; left out, the competition's files tell.",
+            show_default=False,
+        ),
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed without asking.")] = False,
     json: Json = False,
 ) -> None:
     """Write kernels/NAME/kernel.toml, with what the competition's files suggest when they are there.
 
-    Example: kkb new photos --competition cifar --task image-classification
+    Example: kkb new reviews --competition nsmc --task text-classification
     """
     from builder import scaffold
     from builder.cli.remote import show_proposal
-    from builder.config import Task
+    from builder.config import TASKS
     from builder.errors import UserError, did_you_mean
 
-    known = list(Task.__args__) if hasattr(Task, "__args__") else []
-    if task not in known:
-        raise UserError("unknown task", found=repr(task), expected=", ".join(known), remedy=did_you_mean(task, known))
+    if task and task not in TASKS:
+        whole = next((known for known in TASKS if known.startswith(task)), task)
+        raise UserError("unknown task", found=repr(task), expected=", ".join(TASKS), remedy=did_you_mean(whole, TASKS))
     screen, workspace = Screen(as_json=json), Workspace.find()
     path, proposal = scaffold.new(workspace, name, competition, task)
     if proposal:

@@ -1,6 +1,6 @@
 """One fold of one model: converted, compared on rows that it had not seen, and recorded.
 
-Expects: what makes the network with its weights, and the pixels of all training rows under every view.
+Expects: what makes the network with its weights, and all training rows as it is shown them.
 Produces: an ExportedModel without prices, and what source and export said under every view.
 Never: lets a difference pass that the gate forbids, or says so without where it starts, when that can be found.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder.errors import GateError
-from builder.export import convert, parity
+from builder.export import convert, parity, pictures
 from builder.export.parity import Case
-from builder.export.pictures import Pictures
 from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap, score_delta
 from builder.export.source import LOGITS
 from builder.runtime import backends, views
+from builder.runtime.contract import Cells, Input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.export.source import Run
     from builder.metrics import Metric
-    from builder.runtime.contract import Input
+    from builder.shown import Shown
 
 ROWS = 256  # rows that a model which saw them all is compared on
 
@@ -85,16 +85,16 @@ class Given:
     Attributes:
         fold: As the checkpoint says; -1 for a model that saw all rows.
         opening: Makes the network with its weights, as often as it is needed.
-        base: How the model's own images are decoded.
-        pixels: View -> all images as that view asks for them.
+        base: How the model's own samples are read.
+        shown: All training rows.
         apart: Whether the weights are so large that source and export must not be in memory together.
     """
 
     name: str
     fold: int
     opening: convert.Opening
-    base: Input
-    pixels: Mapping[str, NDArray[np.uint8]]
+    base: Input | Cells
+    shown: Shown
     apart: bool = False
 
 
@@ -107,7 +107,7 @@ def export(recipe: Recipe, given: Given, held_out: NDArray[np.int64]) -> Fold:
     Raises:
         GateError: The model cannot be exported, or differs from its checkpoint.
     """
-    rows = held_out if len(held_out) else _spread(len(given.pixels["identity"]))
+    rows = held_out if len(held_out) else _spread(len(given.shown))
     judged = bool(len(held_out))
     judge = partial(_judge, recipe, f"{given.name} fold {given.fold}", judged)
     opened = partial(_open, recipe.device, recipe.threads, recipe.backend or BACKENDS[recipe.format])
@@ -115,6 +115,21 @@ def export(recipe: Recipe, given: Given, held_out: NDArray[np.int64]) -> Fold:
         stem = recipe.folder / f"{given.name}-f{given.fold}"
         made = convert.convert(given.opening, _order(recipe, given, rows), stem, opened, judge, Path(scratch))
     before, after = (np.stack([answers[LOGITS] for answers in said]) for said in (made.before, made.after))
+    return compared(recipe, given, rows, made, before, after, judged=judged)
+
+
+def compared(
+    recipe: Recipe,
+    given: Given,
+    rows: NDArray[np.int64],
+    made: convert.Made,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    *,
+    judged: bool,
+) -> Fold:
+    """The record of what was made, once its answers were judged. Raises GateError."""
+    judge = partial(_judge, recipe, f"{given.name} fold {given.fold}", judged)
     sizes = _sizes(recipe, given)
     rungs = [
         _rung(recipe, view, sizes.get(view, {}), rows, *seen, judged=judged)
@@ -127,19 +142,18 @@ def export(recipe: Recipe, given: Given, held_out: NDArray[np.int64]) -> Fold:
 
 def _order(recipe: Recipe, given: Given, rows: NDArray[np.int64]) -> convert.Order:
     few = rows[_spread(len(rows), 2 * recipe.planned)]
-    own = given.pixels["identity"]
-    unseen = np.setdiff1d(np.arange(len(own)), rows)
+    unseen = np.setdiff1d(np.arange(len(given.shown)), rows)
     unseen = unseen if len(unseen) else rows
     cases: dict[tuple[tuple[str, int], ...], Case] = {}
     for view, size in [("identity", {}), *_sizes(recipe, given).items()]:
-        cases.setdefault(tuple(size.items()), Case(Pictures.of(given.pixels[view], few, view), view, size))
+        cases.setdefault(tuple(size.items()), Case(pictures.of(given.shown, few, view), view, size))
     return convert.Order(
         format=recipe.format,
         precision=recipe.precision,
         cases=tuple(cases.values()),
-        calibration=Pictures.of(own, unseen[_spread(len(unseen), convert.CALIBRATION_ROWS)]),
+        calibration=pictures.of(given.shown, unseen[_spread(len(unseen), convert.CALIBRATION_ROWS)]),
         planned=recipe.planned,
-        others=tuple(Pictures.of(given.pixels[view], rows, view) for view in recipe.views),
+        others=tuple(pictures.of(given.shown, rows, view) for view in recipe.views),
         image_torch=recipe.image_torch,
         apart=given.apart,
         source_batch=recipe.planned if recipe.device == "cuda" else convert.SOURCE_BATCH,
@@ -147,9 +161,12 @@ def _order(recipe: Recipe, given: Given, rows: NDArray[np.int64]) -> convert.Ord
 
 
 def _sizes(recipe: Recipe, given: Given) -> dict[str, dict[str, int]]:
-    """Height and width of what the model sees, of the views for which they are not its own."""
-    shapes = {view: views.shape_of(view, given.base) for view in recipe.views}
-    own = (given.base.height, given.base.width)
+    """Height and width of what the model sees, of the views for which they are not its own. Cells have no size of their own."""
+    if isinstance(given.base, Cells):
+        return {}
+    base = given.base
+    shapes = {view: views.shape_of(view, base) for view in recipe.views}
+    own = (base.height, base.width)
     return {view: {"height": shape[0], "width": shape[1]} for view, shape in shapes.items() if shape != own}
 
 

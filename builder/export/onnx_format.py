@@ -55,6 +55,7 @@ def trace(source: Source) -> Graph:
 
     tensors = tuple(torch.from_numpy(array) for array in source.example().values())
     shapes = tuple({place: axis for place, axis in enumerate(port.axes) if isinstance(axis, str)} for port in source.inputs)
+    tidy.forget_loops()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet(), tidy.plain_attention(source.module):
             warnings.simplefilter("ignore")

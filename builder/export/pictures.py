@@ -1,4 +1,4 @@
-"""Rows that a model is asked: arrays by input name, or rows of an array of images that may be larger than memory."""
+"""Rows that a model is asked: arrays by input name, images that may be more than memory holds, or rows of cells."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.runtime import views
+from builder.shown import IMAGE, Pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.export.source import Feeds
-
-INPUT = "image"
+    from builder.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,45 @@ class Pictures:
     def read(self) -> dict[str, NDArray[Any]]:
         """All of them by input name."""
         images = np.load(self.images, mmap_mode="r") if isinstance(self.images, Path) else self.images
-        return {INPUT: views.get(self.view).apply(images[self.rows])}
+        return {IMAGE: views.get(self.view).apply(images[self.rows])}
 
 
-Rows = Pictures | dict[str, Any]
-"""What is asked: pictures, or arrays by input name with equal leading axes."""
+@dataclass(frozen=True)
+class Lines:
+    """Some rows of cells as a model sees them under a view."""
+
+    shown: Shown
+    rows: NDArray[np.int64]
+    view: str = "identity"
+
+    def read(self) -> dict[str, NDArray[Any]]:
+        """All of them by input name."""
+        return self.shown.together(self.view, self.rows)
+
+
+Rows = Pictures | Lines | dict[str, Any]
+"""What is asked: pictures, lines, or arrays by input name with equal leading axes."""
+
+
+def of(shown: Shown, rows: NDArray[np.int64], view: str = "identity") -> Pictures | Lines:
+    """Some of the training rows under a view."""
+    return Pictures.of(shown.arrays[view], rows, view) if isinstance(shown, Pixels) else Lines(shown, rows, view)
 
 
 def count(rows: Rows) -> int:
     """How many there are."""
-    return len(rows.rows) if isinstance(rows, Pictures) else len(next(iter(rows.values())))
+    return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows.rows)
 
 
 def pick(rows: Rows, chosen: slice | NDArray[np.int64]) -> Rows:
     """Some of them."""
-    if isinstance(rows, Pictures):
-        return replace(rows, rows=rows.rows[chosen])
-    return {name: values[chosen] for name, values in rows.items()}
+    if isinstance(rows, dict):
+        return {name: values[chosen] for name, values in rows.items()}
+    return replace(rows, rows=rows.rows[chosen])
 
 
 def batches(rows: Rows, size: int) -> Iterator[Feeds]:
     """Arrays by input name, `size` rows at a time, the last ones with what is left."""
     for start in range(0, count(rows), size):
         part = pick(rows, slice(start, start + size))
-        yield part.read() if isinstance(part, Pictures) else part
+        yield part if isinstance(part, dict) else part.read()

@@ -34,7 +34,13 @@ ENOUGH_S = 1.5  # seconds of measuring per batch size, after the first call
 CALLS = (3, 40)  # fewest and most calls per batch size
 LIMIT_S = 600.0
 THREADS = 1
-ALTERNATIVES = {"onnx": ("onnxruntime", "openvino"), "torchscript": ("torchscript",)}
+ALTERNATIVES = {
+    "onnx": ("onnxruntime", "openvino"),
+    "torchscript": ("torchscript",),
+    "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost",),
+}
+CPU_ONLY = ("openvino", "lightgbm", "xgboost")
 
 
 def price(file: Path, format: str, feeds: Mapping[str, NDArray[Any]], *, cuda: bool) -> tuple[Priced, ...]:  # noqa: A002
@@ -46,7 +52,7 @@ def price(file: Path, format: str, feeds: Mapping[str, NDArray[Any]], *, cuda: b
     for backend in ALTERNATIVES[format]:
         if backend != BACKENDS[format] and importlib.util.find_spec(backend) is None:
             continue
-        places = ("cuda", "cpu") if cuda and backend != "openvino" else ("cpu",)
+        places = ("cuda", "cpu") if cuda and backend not in CPU_ONLY else ("cpu",)
         found += [measured(file, backend, device, feeds) for device in places]
     own = found[0]
     if own.error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import UserError
+from builder.shown import PORTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,6 +123,14 @@ def image(module: Any, height: int, width: int, *, sized: bool = False) -> Sourc
 def text(module: Any) -> Source:
     """A source with the inputs `input_ids` and `attention_mask`, int64 (batch, tokens), and one output `logits`."""
     return Source(module, tuple(Port(name, "int64", (BATCH, "tokens")) for name in ("input_ids", "attention_mask")))
+
+
+def cells(module: Any, kind: str, features: int = 0) -> Source:
+    """A source with the inputs of a kind of cells, as `shown.PORTS` has them; `features` are those of a table."""
+    if kind == "tokens":
+        return text(module)
+    axes = (BATCH, "terms" if kind == "terms" else features)
+    return Source(module, tuple(Port(name, dtype, axes) for name, dtype in PORTS[kind].items()))
 
 
 def _in_order(out: Any, names: tuple[str, ...]) -> tuple[Any, ...]:

@@ -8,8 +8,7 @@ Never: changes an export that has its export.json.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -17,14 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import competition, images, machines, metrics, models
+from builder import competition, machines, metrics, models
 from builder.errors import GateError, UserError
 from builder.export import fold as folding
-from builder.export import parity, pricing, probes, record, source
-from builder.export.pictures import INPUT
+from builder.export import native, parity, pricing, probes, record, source
 from builder.export.record import Export, ExportedModel, Priced, Probe
+from builder.export.samples import Samples, features
 from builder.progress import Report, silent
 from builder.runtime import devices, views
+from builder.runtime.contract import Cells
+from builder.shown import Shown, size_of, views_of
 from builder.train import record as trained
 from builder.workspace import Workspace, digest_of, replacing, sha256_file, short
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from builder.config import Config
 
 PROBE_SLACK = 1e-3  # another processor sums in another order, another image library rounds otherwise
-DECODED_FOR_PRICE = 32
+HOOKS = "hooks.py"
 LARGE = 10_000_000  # bytes of weights; below, the start of a process costs more than the memory that it saves
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 NO_GPU = "compared and priced on a CPU, for this machine has no GPU: the commit run on Kaggle measures the real one"
@@ -46,13 +47,15 @@ class Job:
 
     config: Config
     version: trained.Version
-    rows: competition.Rows
+    samples: Samples
     folds: NDArray[np.int64]
-    root: Path
     folder: Path
-    cache: Path
     recipe: folding.Recipe
     report: Report
+
+    @property
+    def rows(self) -> competition.Rows:
+        return self.samples.rows
 
 
 def precision_of(config: Config) -> str:
@@ -110,7 +113,7 @@ def export(config: Config, workspace: Workspace, version: trained.Version, *, re
         precision=job.recipe.precision,
         views=config.inference.views,
         models=tuple(model for folds, _, _ in made for model in folds),
-        decode_ms=_decode_prices(job),
+        decode_ms=job.samples.prices(),
         scores={model.name: scores for model, (_, scores, _) in zip(version.models, made, strict=True)},
         prices_from=pricing.processor(),
         packages=packages,
@@ -150,7 +153,9 @@ def _job(config: Config, workspace: Workspace, version: trained.Version, report:
         backend=_backend(config),
         notes=(NO_GPU,) if machine.accelerator == "cuda" and not gpu else (),
     )
-    return Job(config, version, rows, folds, root, folder, workspace.cache, recipe, report)
+    hooks = workspace.kernels / version.name / HOOKS
+    samples = Samples(version, rows, root, workspace.cache, hooks, config.inference.views, report)
+    return Job(config, version, samples, folds, folder, recipe, report)
 
 
 def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
@@ -160,11 +165,12 @@ def trained_folds(version: trained.Version) -> tuple[tuple[str, ...], NDArray[np
 
 def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], dict[str, float | None], Probe]:
     """All folds of one model with their price, their scores by view, and the probe rows."""
-    pixels = images.seen(job.rows.paths, model.input, job.recipe.views, root=job.root, cache=job.cache, report=job.report)
+    job = replace(job, recipe=replace(job.recipe, views=views_of(job.recipe.views, model.input)))
+    shown = job.samples.shown(model)
     shape = (len(job.recipe.views), len(job.rows.ids), len(job.version.classes))
     before, after = np.full((2, *shape), np.nan, dtype=np.float32)
     folds, strangers = [], None
-    for fold in _folds(job, model, pixels):
+    for fold in _folds(job, model, shown):
         if fold.honest:
             before[:, fold.rows], after[:, fold.rows] = fold.before, fold.after
         else:
@@ -176,24 +182,34 @@ def _model(job: Job, model: trained.TrainedModel) -> tuple[list[ExportedModel], 
     scores = _gated_scores(job, model, before[0], after)
     probe = _probe(job, model, folds, before, strangers)
     job.report(0, None, f"{model.name}: price")
-    prices = _prices(job, model, folds[0], pixels)
+    prices = _prices(job, model, folds[0], shown)
     own = prices[0]
     told = {size: times["median_ms"] for size, times in own.batch.items()}
-    priced = [replace(one, prices=prices, priced_file=folds[0].file, ms_per_sample=told, load_ms=own.load_ms) for one in folds]
+    beside = job.samples.recipe(model, job.folder)
+    priced = [
+        replace(
+            one,
+            prices=prices,
+            priced_file=folds[0].file,
+            ms_per_sample=told,
+            load_ms=own.load_ms,
+            beside=(*one.beside, *beside),
+        )
+        for one in folds
+    ]
     return priced, scores, probe
 
 
-def _prices(
-    job: Job, model: trained.TrainedModel, first: ExportedModel, pixels: Mapping[str, NDArray[np.uint8]]
-) -> tuple[Priced, ...]:
+def _prices(job: Job, model: trained.TrainedModel, first: ExportedModel, shown: Shown) -> tuple[Priced, ...]:
     """Prices of a file at each size that views show it, the model's own first."""
     sizes: dict[str, str] = {}
     for view in job.recipe.views:
-        sizes.setdefault(record.size_of(view, model.input), view)
+        sizes.setdefault(size_of(view, model.input), view)
     found: list[Priced] = []
+    rows = np.arange(min(max(pricing.BATCHES), len(shown)))
     for size, view in sizes.items():
-        example = views.get(view).apply(pixels[view][: max(pricing.BATCHES)])
-        prices = pricing.price(job.folder / first.file, first.format, {INPUT: example}, cuda=job.recipe.device == "cuda")
+        example = shown.together(view, rows)
+        prices = pricing.price(job.folder / first.file, first.format, example, cuda=job.recipe.device == "cuda")
         found += [replace(one, size=size) for one in prices]
     return tuple(found)
 
@@ -206,29 +222,36 @@ class Stored:
     model: trained.TrainedModel
     fold: int
     views: tuple[str, ...]
+    features: int = 0
 
     def __call__(self) -> source.Source:
         """The network with its weights. Raises UserError when it cannot take the images of a view."""
         model, shape = self.model, self.model.input
         network = self.version.network(model, self.fold)
-        classes, folder = len(self.version.classes), self.version.folder / "source" / model.name
+        if isinstance(shape, Cells):
+            return source.cells(network, shape.kind, self.features)
+        classes, folder = len(self.version.classes), self.version.source_of(model)
         models.check_views(network, shape, self.views, classes, model.source, folder)
         sized = any(views.shape_of(view, shape) != (shape.height, shape.width) for view in self.views)
         return source.image(network, shape.height, shape.width, sized=sized)
 
 
-def _folds(job: Job, model: trained.TrainedModel, pixels: Mapping[str, NDArray[np.uint8]]) -> Iterator[folding.Fold]:
+def _folds(job: Job, model: trained.TrainedModel, shown: Shown) -> Iterator[folding.Fold]:
     total = sum(len(one.checkpoints) for one in job.version.models)
     done = sum(len(one.checkpoints) for one in job.version.models[: job.version.models.index(model)])
+    columns = features(shown, model.input)
     for number, checkpoint in enumerate(model.checkpoints, start=done):
         job.report(number, total, f"{model.name} fold {checkpoint.fold}: export and compare")
-        _refuse_changed(job.version.checkpoint(model, checkpoint.fold), checkpoint.sha256)
+        path = job.version.checkpoint(model, checkpoint.fold)
+        _refuse_changed(path, checkpoint.sha256)
         held_out = np.flatnonzero((job.folds == checkpoint.fold) & (job.folds >= 0))
-        opening = Stored(job.version, model, checkpoint.fold, job.recipe.views)
-        large = checkpoint.bytes > LARGE
-        yield folding.export(
-            job.recipe, folding.Given(model.name, checkpoint.fold, opening, model.input, pixels, large), held_out
-        )
+        opening = Stored(job.version, model, checkpoint.fold, job.recipe.views, columns)
+        given = folding.Given(model.name, checkpoint.fold, opening, model.input, shown, checkpoint.bytes > LARGE)
+        if native.format_of(path):
+            expected = [np.load(job.version.oof(model.name, view)) for view in job.recipe.views]
+            yield native.export(job.recipe, given, path, held_out, expected)
+        else:
+            yield folding.export(job.recipe, given, held_out)
         job.report(number + 1, total, f"{model.name} fold {checkpoint.fold}: exported")
 
 
@@ -279,25 +302,12 @@ def _probe(
     if not len(chosen) and stranger:
         chosen = stranger.rows[: probes.ROWS]
         values, numbers = stranger.before[:, : probes.ROWS], np.full(len(chosen), stranger.model.fold)
-    table = competition.read_table(job.root / job.config.data.train).iloc[chosen].to_dict("records")
+    table = competition.read_table(job.samples.root / job.config.data.train).iloc[chosen].to_dict("records")
+    images = [path.relative_to(job.samples.root).as_posix() for path in job.rows.paths] or [""] * len(job.rows.ids)
     rows = [
-        {"fold": int(number), "row": cells, "image": job.rows.paths[row].relative_to(job.root).as_posix()}
+        {"fold": int(number), "row": cells, "image": images[row]}
         for number, row, cells in zip(numbers, chosen, table, strict=True)
     ]
     allowed = parity.limit(job.recipe.precision, job.recipe.max_abs_diff, judged=True)
     limit = max(PROBE_SLACK, allowed or 0.0, 2 * max(one.max_abs_diff for one in folds))
     return probes.write(job.folder, model.name, rows, job.recipe.views, values, limit)
-
-
-def _decode_prices(job: Job) -> dict[str, float]:
-    """Preprocessing key -> milliseconds to read and resize one image, one thread."""
-    from builder.runtime import inputs
-
-    paths = job.rows.paths[:DECODED_FOR_PRICE]
-    prices = {}
-    wanted = [views.input_of(view, model.input) for model in job.version.models for view in job.recipe.views]
-    for shape in {one.key: one for one in wanted}.values():
-        started = time.perf_counter()
-        inputs.decode_many(paths, shape)
-        prices[shape.key] = (time.perf_counter() - started) * 1e3 / len(paths)
-    return prices

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 FUSED = "fused_attn"  # timm's switch for torch's own attention, whose export takes more operators than the plain one
+LOOPS = ("gru", "lstm", "rnn_tanh", "rnn_relu")  # recurrent layers, as torch calls their operators
 
 
 @contextlib.contextmanager
@@ -50,3 +51,19 @@ def reorder_gelu(proto: Any) -> None:
 def _adds_to_erf(made: dict[str, Any], name: str) -> bool:
     node = made.get(name)
     return bool(node and node.op_type == "Add" and any(one in made and made[one].op_type == "Erf" for one in node.input))
+
+
+def forget_loops() -> None:
+    """Have recurrent layers looked up again by the exporter.
+
+    It says them as loops, by kernels that it registers for the time of one export; torch 2.14 remembers the kernels of the first
+    one, and with them unrolls the loops of the second to the length of the example.
+    """
+    import torch
+
+    for name in LOOPS:
+        for overload in ("input", "data"):
+            kernels = getattr(getattr(torch.ops.aten, name), overload, None)
+            cache = getattr(kernels, "_dispatch_cache", None)
+            if cache is not None:
+                cache.clear()

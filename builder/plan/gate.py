@@ -13,7 +13,7 @@ import numpy as np
 
 from builder.errors import GateError
 from builder.export import record as exported
-from builder.runtime import combine
+from builder.plan.deciding import answered, pooled, used_by
 
 if TYPE_CHECKING:
     from builder.config import Config
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 def refuse_lost(config: Config, made: Plan, together: Joined, metric: Metric) -> None:
     """Raise GateError when the plan's blend of exports scores worse than that of sources, by more than is allowed."""
-    place = {(member.name, view): at for at, (member, view) in enumerate(together.origin)}
-    used = [place[unit.member, unit.view] for unit in made.units]
+    used = used_by(made, together)
     sources = {}
     for at in set(used):
         member, view = together.origin[at]
@@ -33,12 +32,10 @@ def refuse_lost(config: Config, made: Plan, together: Joined, metric: Metric) ->
         if not path.is_file():  # a view that was asked for after the training
             return
         sources[at] = np.load(path)[together.places[at]]
-    whole = np.isfinite(together.oof[used]).all(axis=(0, 2))  # rows that every unit answers honestly
+    whole = answered(together.oof[used])
     if not whole.any():
         return
-    blend = combine.Blend.of(made)
-    sides = ([array[at][whole] for at in used] for array in (sources, together.oof))
-    before, after = (combine.pool(side, combine.reached(side), made.prefixes, blend) for side in sides)
+    before, after = (pooled(made, [array[at][whole] for at in used]) for array in (sources, together.oof))
     rung = exported.ensemble(before, after, metric, together.y[whole])
     if rung.score_delta is not None and -metric.gain(rung.score_delta, 0.0) > config.export.max_score_drop:
         raise GateError(

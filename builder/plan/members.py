@@ -6,7 +6,7 @@ Produces: families (one member under one view) with out-of-fold predictions in o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
 from builder.plan.prices import Family
-from builder.runtime import views
+from builder.runtime.contract import Cells
+from builder.shown import input_of, size_of, views_of
 from builder.train import record as trained
 from builder.train.record import TrainedModel, Version
 
@@ -51,13 +52,14 @@ class Member:
     def name(self) -> str:
         return f"{self.version.version}:{self.model.name}"
 
-    def input(self, view: str) -> Input:
-        """How its images are decoded for a view."""
-        return views.input_of(view, self.model.input)
+    def input(self, view: str) -> Input | Cells:
+        """How its samples are read for a view, in the notebook."""
+        given = input_of(view, self.model.input)
+        return replace(given, recipe=exported.recipe_name(self.model.name)) if isinstance(given, Cells) else given
 
     def price(self, model: ExportedModel, view: str = "identity") -> Price:
         """Seconds and load time of one of its folds."""
-        size = exported.size_of(view, self.model.input)
+        size = size_of(view, self.model.input)
         return exported.price(self.export, model, self.prices, self.batch, self.backend, size)
 
     def seconds(self, view: str) -> float:
@@ -145,6 +147,8 @@ def backend_of(config: Config, model: ExportedModel) -> str:
     """What runs an exported model: kernel.toml's choice for ONNX; TorchScript has torch only."""
     own = exported.BACKENDS[model.format]
     chosen = config.inference.backend
+    if own in ("lightgbm", "xgboost"):  # trees have no other
+        return own
     if chosen not in ("auto", own) and model.format != "onnx":
         raise UserError(
             f"inference.backend = '{chosen}' cannot run a {model.format} export",
@@ -174,7 +178,7 @@ def join(members: list[Member]) -> Joined:
     for member in members:
         rows = _rows_of(member, members[0].name, ids, truth)
         numbers = tuple(model.fold for model in member.export.of(member.model.name))
-        for view in member.export.views:
+        for view in views_of(member.export.views, member.model.input):
             shared = {member.input(view).key: member.decode_s(view)}
             families.append(Family(f"{member.name} {view}", round(member.seconds(view), 7), numbers, member.load_s, shared))
             places.append(rows)

@@ -19,9 +19,11 @@ from builder.export import record as exported
 from builder.plan import choosing
 from builder.plan.blending import Blending, blending, known
 from builder.plan.course import Course, Point
+from builder.plan.deciding import decided
 from builder.plan.gate import refuse_lost
 from builder.plan.members import Member, join, members, versions_of
 from builder.runtime.contract import SCHEMA, Answer, Plan, Probe, Source, Unit
+from builder.scoring import forms
 from builder.workspace import canonical_json, digest_of, read_json, short, write_json
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
         blend=blended.kind,
         references=blended.references,
     )
+    made = decided(made, together, metric)
     made.check()
     refuse_lost(config, made, together, metric)
     path = folder / FILE
@@ -189,18 +192,8 @@ def _unit(member: Member, view: str, fold: int, temperature: float) -> Unit:
 
 
 def _answer(config: Config, root: Path, classes: tuple[str, ...]) -> Answer:
-    path = root / config.data.sample_submission
-    sample = competition.read_table(path)
-    if sample.columns[0] != config.data.id:
-        raise UserError(
-            "the sample submission has another id column",
-            file=path,
-            found=sample.columns[0],
-            expected=config.data.id,
-            remedy="mend data.id",
-        )
-    form, columns = competition.submission_form(sample, file=path, target=config.data.target, classes=classes)
-    return Answer(config.competition.file, config.data.id, form, columns, classes)
+    known = forms.Known(root / config.data.sample_submission, config.data.target, classes)
+    return forms.answer(known, config.data.id, config.competition.file)
 
 
 def summary(planned: Planned) -> dict[str, Any]:

@@ -1,9 +1,6 @@
-"""How fast a machine is: the same small work everywhere, on one core and on all of them, in about two seconds.
+"""How fast a machine is: the same small work everywhere (labour.py), on one core and on all of them, in about two seconds.
 
-The work is a third interpreter, a third zlib, a third numpy: what notebooks do beside their models. 1.0 is about one core of the
-reference (Xeon of the Cascade Lake generation at 2.5 GHz, 2026-11-21).
-
-Expects: numpy. Each process of it is this module, run as a program.
+Expects: numpy beside this interpreter.
 Produces: a Speed, remembered for a day per machine.
 Never: tells anything of GPUs.
 """
@@ -11,24 +8,19 @@ Never: tells anything of GPUs.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from builder.errors import RunError
+from builder.rehearse import labour
 from builder.workspace import digest_of, short, write_json
 
-ROUND_S = 0.8  # of each of the two measurements
-LIMIT_S = 60.0
 DAY_S = 86_400.0
-REFERENCE_S = {"interpreter": 0.0185, "zlib": 0.0120, "numpy": 0.0108}
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -62,63 +54,14 @@ def measure(cores: int) -> Speed:
 
 
 def _together(count: int) -> float:
-    """Sum of the speeds of `count` processes that run at the same time."""
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    command = [sys.executable, "-m", "builder.rehearse.benchmark"]
-    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    command = [sys.executable, "-P", labour.__file__, str(count)]
     try:
-        return sum(float(process.communicate(timeout=LIMIT_S)[0]) for process in started)
-    except (ValueError, subprocess.TimeoutExpired) as error:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=2 * labour.LIMIT_S, check=True).stdout
+        return float(told)
+    except (ValueError, OSError, subprocess.SubprocessError) as error:
         raise RunError(
             "this machine's speed could not be measured",
             found=error,
             expected="a number",
             remedy="try again when it is less busy",
         ) from None
-    finally:
-        for process in started:
-            process.kill()
-            process.wait(LIMIT_S)
-
-
-def work() -> float:
-    """The speed of this process now: the geometric mean over the kinds of work, each by the best of its rounds."""
-    best = {name: min(_rounds(task)) for name, task in _tasks().items()}
-    return math.exp(sum(math.log(REFERENCE_S[name] / seconds) for name, seconds in best.items()) / len(best))
-
-
-def _rounds(task: Callable[[], object]) -> list[float]:
-    """Seconds of each of at least three rounds."""
-    found: list[float] = []
-    begin = time.perf_counter()
-    while len(found) < 3 or time.perf_counter() - begin < ROUND_S / len(REFERENCE_S):
-        start = time.perf_counter()
-        task()
-        found.append(time.perf_counter() - start)
-    return found
-
-
-def _tasks() -> dict[str, Callable[[], object]]:
-    import zlib
-
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    text = random.integers(97, 113, 200_000, np.uint8).tobytes()
-    square, vector = random.random((512, 512), np.float32), random.random(1_000_000, np.float32)
-
-    def interpreter() -> object:
-        counts: dict[int, int] = {}
-        for number in range(60_000):
-            counts[number % 1009] = counts.get(number % 1009, 0) + number
-        return counts
-
-    return {
-        "interpreter": interpreter,
-        "zlib": lambda: zlib.compress(text, 6),
-        "numpy": lambda: (square @ square @ square, np.exp(vector).sum()),
-    }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{work():.4f}\n")

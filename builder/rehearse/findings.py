@@ -72,6 +72,8 @@ CAUSES: tuple[tuple[str, str, str], ...] = (
     (r"Is a directory|is a directory", "archive-unpacked",
      "Kaggle unpacks archives, .pt and .pth too: ship .onnx, .safetensors or .bin, or join the folder to a file again"),
     (r"No space left on device", "disk-full", "write less, or remove what is not needed any more"),
+    (r"the table has no column|needs column '", "column-missing",
+     "the table of this run lacks a column that the models read; train without it, or make it in hooks.py (`rows`)"),
     (r"MemoryError|Cannot allocate memory", "memory", "read the data in parts, and hold fewer models at a time"),
     (r"SystemExit", "exits", "a cell that ends the program counts as an error in a notebook: let the cell end"),
     (r"signal SIGKILL|signal SIGSEGV|kernel died|killed by signal", "killed", "look at native code and at memory in this cell"),

@@ -17,13 +17,19 @@ from builder import competition
 from builder.errors import UserError
 from builder.rehearse.draft import Draft, draw
 from builder.rehearse.spoils import SPOILS
-from builder.scoring import IGNORED, PUBLIC, USAGE
+from builder.runtime.answers import places, row_key
+from builder.scoring import IGNORED, PUBLIC, USAGE, forms
 from builder.workspace import replacing_folder, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     from builder.config import Config
+    from builder.runtime.contract import Answer
+
+    Table = pd.DataFrame
 
 FOLDS = "rehearsal/folds.json"
 COMPETITION, SOLUTION, FOLD_FILE = "competition", "solution.csv", "folds.json"
@@ -40,6 +46,7 @@ class Hidden:
         folds: id -> fold, mounted at /kaggle/rehearsal/folds.json; None when no model saw the rows.
         rows: Number of rows.
         changed: id -> what is odd about it: these rows may stay without an answer.
+        gone: The column that the test table lacks: a notebook may refuse it by name. Empty when it lacks none.
     """
 
     competition: Path
@@ -47,17 +54,21 @@ class Hidden:
     folds: Path | None
     rows: int
     changed: Mapping[str, str]
+    gone: str = ""
 
 
-def from_training(config: Config, root: Path, fold_of: Mapping[str, int], rows: int, folder: Path) -> Hidden:
-    """Make a hidden set of `rows` training rows in `folder`, which is replaced as a whole (`draft.draw` explains the rest)."""
-    return write(draw(config, root, fold_of, rows), config, root, folder)
+def from_training(
+    config: Config, root: Path, fold_of: Mapping[str, int], rows: int, folder: Path, *, answer: Answer | None = None
+) -> Hidden:
+    """Make a hidden set of `rows` training rows in `folder`, which is replaced as a whole; see `draw` and `write`."""
+    return write(draw(config, root, fold_of, rows), config, root, folder, answer=answer)
 
 
-def write(draft: Draft, config: Config, root: Path, folder: Path, *, scored: bool = True) -> Hidden:
+def write(draft: Draft, config: Config, root: Path, folder: Path, *, answer: Answer | None = None, scored: bool = True) -> Hidden:
     """Write a draft as a competition's folder, with what only we know beside it.
 
     Args:
+        answer: The form of the submission; None: one row for each id, and labels as the training table has them.
         scored: Whether its score means something: of a few odd rows many metrics have none.
     """
     data = config.data
@@ -65,17 +76,20 @@ def write(draft: Draft, config: Config, root: Path, folder: Path, *, scored: boo
         target = temporary / COMPETITION
         target.mkdir(parents=True)
         _companions(root, target, {data.test, data.sample_submission})
-        _tables(draft, config, root, target)
-        _solution(draft, config, target.parent / SOLUTION, PUBLIC if scored else IGNORED)
+        _test(draft, target / data.test)
+        _sample(draft, answer, root / data.sample_submission, target / data.sample_submission)
+        usage = PUBLIC if scored else IGNORED
+        _solution(draft, answer, data.target, usage).to_csv(temporary / SOLUTION, index=False)
         for row in draft.rows:
-            cells = {**dict.fromkeys(draft.named, ""), **row.cells}
-            _image(row.image, target / competition.image_name(data.test_image, cells), row.spoil)
+            if row.image is not None:
+                cells = {**dict.fromkeys(draft.named, ""), **row.cells}
+                _image(row.image, target / competition.image_name(data.test_image, cells), row.spoil)
         images = Path(data.test_image).parent
         for name in draft.extra:
             write_bytes(target / name.format(folder=images), b"not asked for\n")
         write_json(temporary / FOLD_FILE, {row.cells[draft.id]: row.fold for row in draft.rows})
     changed = {row.cells[draft.id]: row.changed for row in draft.rows if row.changed}
-    return Hidden(folder / COMPETITION, folder / SOLUTION, folder / FOLD_FILE, len(draft.rows), changed)
+    return Hidden(folder / COMPETITION, folder / SOLUTION, folder / FOLD_FILE, len(draft.rows), changed, draft.gone)
 
 
 def _companions(root: Path, target: Path, left_out: set[str]) -> None:
@@ -85,28 +99,71 @@ def _companions(root: Path, target: Path, left_out: set[str]) -> None:
             place(path, target / path.name)
 
 
-def _tables(draft: Draft, config: Config, root: Path, target: Path) -> None:
-    """test.csv and the sample submission in the columns and the form of the visible ones."""
+def _test(draft: Draft, path: Path) -> None:
+    """The test table, in the columns of the visible one."""
     import pandas as pd
 
-    data = config.data
-    ids = [row.cells[draft.id] for row in draft.rows]
     cells = [[row.cells[column] for column in draft.columns] for row in draft.rows]
-    (target / data.test).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(cells, columns=list(draft.columns), dtype=object).to_csv(target / data.test, index=False)
-    sample = competition.read_table(root / data.sample_submission)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(cells, columns=list(draft.columns), dtype=object).to_csv(path, index=False)
+
+
+def _sample(draft: Draft, answer: Answer | None, visible: Path, path: Path) -> None:
+    """The sample submission, in the form of the `visible` one."""
+    import pandas as pd
+
+    from builder.runtime.columns import verbatim
+
+    sample, kinds = forms.read(visible)
+    ids = [row.cells[draft.id] for row in draft.rows]
+    keys = keys_of(ids[::-1] if draft.reversed else ids, answer)
     first = sample.iloc[0] if len(sample) else dict.fromkeys(sample.columns, "0")
-    filled = pd.DataFrame({column: first[column] for column in sample.columns}, index=range(len(ids)), columns=sample.columns)
-    filled[data.id] = ids[::-1] if draft.reversed else ids
-    filled.to_csv(target / data.sample_submission, index=False)
+    filled = pd.DataFrame({column: first[column] for column in sample.columns}, index=range(len(keys)), columns=sample.columns)
+    filled[_key_column(draft, answer)] = keys
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not kinds:
+        filled.to_csv(path, index=False)
+        return
+    typed = {name: verbatim(filled[name].tolist(), kind) for name, kind in zip(sample.columns, kinds, strict=True)}
+    pd.DataFrame(typed).to_parquet(path, index=False)
 
 
-def _solution(draft: Draft, config: Config, path: Path, usage: str) -> None:
+def _solution(draft: Draft, answer: Answer | None, target: str, usage: str) -> Table:
+    """The truth as the scorer reads it beside a submission of this form."""
     import pandas as pd
 
     ids, labels = [row.cells[draft.id] for row in draft.rows], [row.label for row in draft.rows]
-    table = pd.DataFrame({config.data.id: ids, config.data.target: labels, USAGE: usage}, dtype=object)
-    table.to_csv(path, index=False)
+    key, truth = _key_column(draft, answer), truth_of(labels, answer)
+    return pd.DataFrame({key: keys_of(ids, answer), target: truth, USAGE: usage}, dtype=object)
+
+
+def _key_column(draft: Draft, answer: Answer | None) -> str:
+    return answer.key_column if answer and answer.key else draft.id
+
+
+def keys_of(ids: Sequence[str], answer: Answer | None) -> list[str]:
+    """What stands in the first column of a submission: ids, or in the long form ids and classes."""
+    if answer is None or not answer.key:
+        return list(ids)
+    return [row_key(answer.key, name, label) for name in ids for label in answer.classes]
+
+
+def truth_of(labels: Sequence[str], answer: Answer | None) -> list[str]:
+    """Labels as a scorer knows them, one for each of `keys_of`.
+
+    Beside one probability a label is the number of its class, beside columns the name of its column, in the long form a 1.
+    """
+    if answer is None:
+        return list(labels)
+    if answer.key:
+        return [str(int(label == name)) for label in labels for name in answer.classes]
+    named = {label: label for label in answer.classes}
+    if answer.form == "probability":
+        named = {label: str(place) for place, label in enumerate(answer.classes)}
+    elif answer.form == "columns":
+        found = places(answer.columns, answer.classes)
+        named = {answer.classes[place]: column for column, place in zip(answer.columns, found, strict=True)}
+    return [named.get(label, label) for label in labels]
 
 
 def _image(source: Path, target: Path, spoil: str) -> None:
@@ -160,5 +217,5 @@ def place(source: Path, target: Path) -> None:
 
 
 def honest_folds(ids: Sequence[str], folds: Sequence[int], answered: set[int]) -> dict[str, int]:
-    """id -> fold, for the rows whose fold is among `answered`."""
-    return {identity: int(fold) for identity, fold in zip(ids, folds, strict=True) if int(fold) in answered}
+    """id -> fold, for the rows whose fold is among `answered`; a negative one is no fold that a model left out."""
+    return {identity: int(fold) for identity, fold in zip(ids, folds, strict=True) if int(fold) in answered and int(fold) >= 0}

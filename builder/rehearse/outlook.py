@@ -44,7 +44,7 @@ def pace(machine: Machine, measure: Callable[[int], Speed]) -> Pace:
     if machine.accelerator != "cpu":
         return Pace(1.0, 1.0, known=False, words=f"a GPU's speed cannot be told from here: {machine.name}")
     if not (machine.speed_single and machine.speed_every):
-        words = f"the speed of '{machine.name}' was never measured, so it may take {UNKNOWN:g} times as long as here, or less"
+        words = f"the speed of '{machine.name}' was never measured (kkb machine capture): it may take {UNKNOWN:g} times as long"
         return Pace(1 / UNKNOWN, UNKNOWN, known=False, words=words)
     own = measure(machine.cores)
     ratios = sorted((own.single / machine.speed_single, own.every / machine.speed_every))
@@ -107,10 +107,10 @@ def forecast(stage: Stage, commit: Played, rerun: Played, speed: Pace) -> Outloo
     else:
         estimate = counting.here(short, long, rows).scaled(speed.low, speed.high)
         basis = f"runs of {short.rows} and {long.rows} rows here; {speed.words}"
-    return Outlook(estimate.below(_bound(stage.plan, limit, long.once)), limit, basis)
+    return Outlook(estimate.below(bound(stage.plan, limit, long.once)), limit, basis)
 
 
-def _bound(plan: Plan, limit: float, fixed: float) -> float:
+def bound(plan: Plan, limit: float, fixed: float) -> float:
     """What a notebook that obeys its clock takes at most: it stops at limit less reserve, then closes its files."""
     reserve = plan.reserve * plan.limit_s if plan.reserve < 1 else min(plan.reserve, plan.limit_s)
     return max(0.0, min(limit, plan.limit_s) - reserve) + min(reserve, CLOSING_S, fixed)

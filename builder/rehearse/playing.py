@@ -90,12 +90,10 @@ def mount(machine: Machine, kind: str, owner: str, slug: str) -> str:
     return f"{kind}/{slug}" if kind == "competitions" else f"{kind}/{owner}/{slug}"
 
 
-def play(stage: Stage, name: str, words: str, files: Path | Hidden, limit_s: float, *, may_refuse: bool = False) -> Played:
+def play(stage: Stage, name: str, words: str, files: Path | Hidden, limit_s: float) -> Played:
     """Run the notebook on the visible files (a folder: the commit run) or on a hidden set (a rerun).
 
-    Args:
-        name, words: Which run this is; its folder is named after it.
-        may_refuse: Whether an exception is a good end, too.
+    `name` and `words` say which run this is; its folder is named after it.
     """
     made = files if isinstance(files, Hidden) else None
     shift = _shift(stage.plan, limit_s)
@@ -105,7 +103,7 @@ def play(stage: Stage, name: str, words: str, files: Path | Hidden, limit_s: flo
     label, score, why = outcome.label or "Notebook Threw Exception", None, outcome.failure
     if outcome.status == COMPLETE:
         label, score, why = _scored(stage, session.folder / "working", made)
-    run = _run(name, words, label, why, made, outcome, record, may_refuse=may_refuse)
+    run = _run(name, words, label, why, made, outcome, record)
     return Played(run, outcome, record, score, timeline.read(session.folder, record, outcome.seconds, shift))
 
 
@@ -164,14 +162,13 @@ def _run(
     made: Hidden | None,
     outcome: Outcome,
     record: Mapping[str, Any],
-    *,
-    may_refuse: bool,
 ) -> Run:
     prefixes = {str(length): int(count) for length, count in record.get("samples_per_prefix", {}).items()}
     fallback, changed = prefixes.get("0", 0), len(made.changed) if made else 0
     ok = label == SCORED
-    if may_refuse and label == "Notebook Threw Exception":
-        ok, why = True, f"refused: {why}"
+    if made and made.gone and label == "Notebook Threw Exception":  # a good end for a table that lacks what is needed
+        ok = made.gone in why
+        why = f"refused: {why}" if ok else f"fails without naming the missing column {made.gone!r}: {why}"
     if ok and changed and fallback > changed:
         ok, why = False, f"{fallback} rows have no answer of the models, but only {changed} were changed"
     return Run(

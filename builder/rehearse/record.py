@@ -173,6 +173,12 @@ def unanswered(run: Run, notebook: Path) -> Finding:
     return Finding(NOTE if run.changed else SHOULD, "fallback", text, remedy, str(notebook))
 
 
+def refused(run: Run, notebook: Path) -> Finding:
+    """The finding of a run whose exception is a good end: it names the column that the hidden table lacks."""
+    remedy = "nothing, if the hidden table is sure to have it: without it there is no score"
+    return Finding(NOTE, "refused", f"{run.set}{run.why}", remedy, str(notebook))
+
+
 def evidence(run: Run, folder: Path, outcome: Outcome, lines: tuple[str, ...]) -> dict[str, Any]:
     """What shows why a run failed."""
     told = Evidence(run.name, outcome.place, outcome.exceeded, outcome.quiet_s, lines)

@@ -24,6 +24,7 @@ from builder.rehearse.outlook import Outlook, Pace
 from builder.rehearse.playing import Played, Stage, in_clean, mount, play
 from builder.rehearse.record import COMMIT, KEY, RERUN, Rehearsal, known, load, log_tail
 from builder.rehearse.variants import VARIANTS, Variant
+from builder.scoring import forms
 from builder.workspace import locked, write_text
 
 __all__ = ["KEY", "SCORED", "Rehearsal", "Stage", "Wanted", "in_clean", "known", "load", "log_tail", "mount", "rehearse"]
@@ -103,8 +104,8 @@ def rehearse(
 def _visible(stage: Stage, root: Path) -> int:
     """Rows of the visible test set. Raises UserError for files that no submission can be judged by."""
     data, answer = stage.config.data, stage.plan.answer
-    sample = competition.read_table(root / data.sample_submission)
-    expected = [answer.id, *answer.columns]
+    sample, _ = forms.read(root / data.sample_submission)
+    expected = [answer.key_column or answer.id, *answer.columns]
     if sorted(map(str, sample.columns)) != sorted(expected):
         raise UserError(
             "the sample submission is not in the form that the plan answers in",
@@ -166,7 +167,7 @@ class _Course:
         if wanted.given:
             return hidden.given(stage.config, wanted.given, folder)
         rows = wanted.rows or stage.config.competition.test_rows or max(TIMES * visible, min(ROWS, len(self.fold_of)))
-        return hidden.from_training(stage.config, self.root, self.fold_of, rows, folder)
+        return hidden.from_training(stage.config, self.root, self.fold_of, rows, folder, answer=stage.plan.answer)
 
     def _odd(self, sets: list[Variant], longest: float) -> Iterator[Played]:
         """Runs on odd sets; of the usual ones those that fit, when each takes as long as the longest so far."""
@@ -179,9 +180,10 @@ class _Course:
             changed = variant.change(draft.draw(self.stage.config, self.root, self.fold_of, variant.rows))
             if changed is None:
                 continue
-            name = f"{ODD}/{variant.name}"
-            made = hidden.write(changed, self.stage.config, self.root, self.stage.folder / name / "hidden", scored=False)
-            played = play(self.stage, name, variant.words, made, self.limit, may_refuse=variant.may_refuse)
+            stage, name = self.stage, f"{ODD}/{variant.name}"
+            folder, answer = stage.folder / name / "hidden", stage.plan.answer
+            made = hidden.write(changed, stage.config, self.root, folder, answer=answer, scored=False)
+            played = play(stage, name, variant.words, made, self.limit)
             longest = max(longest, played.run.seconds)
             yield played
 
@@ -230,6 +232,8 @@ def _findings(stage: Stage, played: list[Played], skipped: list[str], cast: Outl
         folder = stage.folder / one.run.name
         if not one.run.ok:
             yield record.failure(one.run, one.outcome, findings.last_lines(folder), mounted, stage.notebook)
+        elif one.run.why:
+            yield record.refused(one.run, stage.notebook)
         elif one.run.fallback:
             yield record.unanswered(one.run, stage.notebook)
     for one in played[:2]:

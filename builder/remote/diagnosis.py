@@ -60,6 +60,8 @@ LOG_CAUSES: tuple[tuple[str, str, str], ...] = (
      "write less to /kaggle/working; use scratch space for what is not output"),
     (r"No such file or directory: '?(?P<name>/kaggle/input[^'\s]*)", "an input is not where the code looks for it",
      "check that the dataset is attached, and the mount layout"),
+    (r"the table has no column (?P<name>'[^']*')", "the table of this run lacks a column that the models read",
+     "train without it, or make it in hooks.py (`rows`); rehearse with it missing (`kkb rehearse --all`)"),
     (r"sample.*differ|probe rows? .*differ", "this machine computes something else than the one that exported",
      "compare versions of the packages, precision and preprocessing"),
     (r"MemoryError|Cannot allocate memory|DeadKernelError|Kernel died|\bKilled\b|OOM", "the session ran out of memory",

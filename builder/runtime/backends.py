@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 ALLOW_CPU = "KKB_ALLOW_CPU"
 INPUT, OUTPUT = "image", "logits"
 ACCELERATORS = ("cpu", "cuda")
-_MODULES = {"onnxruntime": "onnx_backend", "openvino": "openvino_backend", "torchscript": "torchscript_backend"}
+_MODULES = {
+    "onnxruntime": "onnx_backend",
+    "openvino": "openvino_backend",
+    "torchscript": "torchscript_backend",
+    "lightgbm": "lightgbm_backend",
+    "xgboost": "xgboost_backend",
+}
 
 
 class BackendError(RuntimeError):

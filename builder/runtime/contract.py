@@ -15,7 +15,8 @@ from typing import Any
 from .reading import ContractError, record
 
 SCHEMA = 1
-BACKENDS = ("onnxruntime", "openvino", "torchscript")  # what can run a unit
+BACKENDS = ("onnxruntime", "openvino", "torchscript", "lightgbm", "xgboost")  # what can run a unit
+CELLS = ("tokens", "terms", "table")  # what cells of a row can become
 BLENDS = ("weighted", "geometric", "rank", "vote", "stack")  # how the units of a prefix become one answer
 EFFORTS = ("static", "tiers", "queue")
 
@@ -50,6 +51,26 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """How cells of a row become the arrays that a model takes: text and tables.
+
+    Attributes:
+        kind: One of CELLS: token ids, weighted terms, or one row of numbers.
+        recipe: Name of a JSON file in the unit's dataset: what was fitted at home (cells.py).
+        digest: First digits of its sha256.
+    """
+
+    kind: str
+    recipe: str
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """Equal keys mean equal arrays: what is made once for all units that share it."""
+        return f"{self.kind}-{self.digest}"
+
+
+@dataclass(frozen=True)
 class Unit:
     """One model of one fold under one view.
 
@@ -60,7 +81,7 @@ class Unit:
         dataset: Key of the dataset (in the dataset list) that carries the file.
         file: Name of the model file in that dataset.
         backend: What runs the file: one of BACKENDS.
-        input: Its preprocessing.
+        input: Its preprocessing: of an image, or of cells.
         batch: Samples per call.
         seconds: Predicted seconds per sample, without decoding.
         load_s: Predicted seconds to load the model.
@@ -74,7 +95,7 @@ class Unit:
     dataset: str
     file: str
     backend: str
-    input: Input
+    input: Input | Cells
     batch: int
     seconds: float
     load_s: float

@@ -1,10 +1,12 @@
-"""hooks.py, the competitor's own code: four functions it may define, each of which replaces one step.
+"""hooks.py, the competitor's own code: functions it may define, each of which replaces one step or adds one.
 
     rows(test_dir) -> DataFrame                one row per sample, with the id column; `test_dir` is the competition's folder
     load(row, mounts) -> dict[str, ndarray]    inputs by graph name, leading axis = items of this sample, one or more; a graph
                                                takes those that it knows
     merge(item_probs) -> ndarray               (items, classes) -> (classes,); default: their mean
     submission(rows, probs) -> DataFrame       sample to one or more submission rows, the whole file
+    fit(table) -> state                        of tables, at home: what `transform` must know of the training rows, JSON values
+    transform(table, state) -> DataFrame       columns of one's own, in training and notebook alike; rows stay as they are
 
 Loaded from its path in the notebook's process and in every worker, so it must not do work when imported.
 """
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from .mounts import Mounts
 
-NAMES = ("rows", "load", "merge", "submission")
+NAMES = ("rows", "load", "merge", "submission", "fit", "transform")
 
 
 class HookError(ValueError):
@@ -40,6 +42,8 @@ class Hooks:
     load: Callable[..., Any] | None = None
     merge: Callable[..., Any] | None = None
     submission: Callable[..., Any] | None = None
+    fit: Callable[..., Any] | None = None
+    transform: Callable[..., Any] | None = None
 
 
 def load(path: str | None) -> Hooks:

@@ -1,8 +1,8 @@
 """What a worker is told once, at its start: a folder in scratch that the supervisor fills and every worker reads.
 
     job.json          the Job below
-    samples.json      image paths of the samples, in row order          (no `load` hook)
-    samples.pkl       rows of the samples, a list of dicts              (`load` hook)
+    paths.json        image paths of the samples, in row order; empty when no unit takes images
+    rows.pkl          rows of the samples, a list of dicts; empty when nothing reads cells
     decoded/          decoded images, see store.py
     results/          <unit>-<chunk>.npy  float32 (m, classes) of a task's samples, NaN rows where there is no answer
     unpublished/      files on their way to results; they move there whole
@@ -18,7 +18,8 @@ import pickle
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .contract import Input, Unit
+from .contract import Unit
+from .reading import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,26 +61,22 @@ class Job:
     resident: int = 2
 
 
-def save(folder: Path, job: Job, paths: Sequence[str] | None, rows: Sequence[Mapping[str, Any]] | None) -> None:
-    """Fill `folder`; exactly one of `paths` and `rows` is given."""
+def save(folder: Path, job: Job, paths: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Fill `folder`. `paths` and `rows` are those of all samples, or empty when nobody asks for them."""
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    if rows is not None:
-        (folder / "samples.pkl").write_bytes(pickle.dumps([dict(row) for row in rows]))
-    else:
-        (folder / "samples.json").write_text(json.dumps(list(paths or ())), "utf-8")
+    (folder / "paths.json").write_text(json.dumps(list(paths)), "utf-8")
+    (folder / "rows.pkl").write_bytes(pickle.dumps([dict(row) for row in rows]))
     (folder / "job.json").write_text(json.dumps(asdict(job)), "utf-8")
 
 
-def load(folder: Path) -> tuple[Job, list[Any]]:
-    """The job and its samples: paths, or rows as dicts."""
+def load(folder: Path) -> tuple[Job, list[str], list[dict[str, Any]]]:
+    """The job, the image paths and the rows of its samples."""
     raw = json.loads((folder / "job.json").read_text("utf-8"))
-    raw["units"] = tuple(Unit(**dict(unit, input=Input(**unit["input"]))) for unit in raw["units"])
+    raw["units"] = tuple(record(Unit, unit) for unit in raw["units"])
     raw["models"] = tuple(tuple(paths) for paths in raw["models"])
-    pickled = folder / "samples.pkl"
-    if pickled.is_file():
-        return Job(**raw), pickle.loads(pickled.read_bytes())  # noqa: S301  written by our own supervisor a moment ago
-    return Job(**raw), json.loads((folder / "samples.json").read_text("utf-8"))
+    rows = pickle.loads((folder / "rows.pkl").read_bytes())  # noqa: S301  written by our own supervisor a moment ago
+    return Job(**raw), json.loads((folder / "paths.json").read_text("utf-8")), rows
 
 
 def result(folder: Path, unit: int, chunk: int) -> Path:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import hooks, job, machine, mounts
+from .contract import Cells
 from .engine import Patience
 from .pool import Pool
 
@@ -48,13 +49,19 @@ def scratch(settings: Settings) -> Path:
     return Path(tempfile.mkdtemp(prefix="kkb-", dir=parent))
 
 
-def workers(
-    state: State, devices: Devices, folder: Path, paths: Sequence[str] | None, rows: Sequence[Mapping[str, Any]] | None
-) -> Pool:
+def workers(state: State, devices: Devices, folder: Path, paths: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Pool:
     """Write the job of these samples into `folder`; the pool that will do it, not started yet."""
     job.save(folder, _job(state, devices), paths, rows)
     command = [sys.executable, "-m", f"{__package__}.worker", str(folder), str(os.getpid())]
     return Pool(command, [_environment(extra) for extra in devices.environments], folder)
+
+
+def reads(state: State) -> tuple[bool, bool]:
+    """Whether workers read images, and whether they read cells: a hook that loads samples is given their cells."""
+    if state.hooks.load is not None:
+        return False, True
+    kinds = [isinstance(unit.input, Cells) for unit in state.plan.units]
+    return not all(kinds), any(kinds)
 
 
 def fetcher(folder: Path) -> Callable[[Task], NDArray[np.float32]]:
@@ -108,9 +115,10 @@ def _job(state: State, devices: Devices) -> job.Job:
 
 
 def _needed(state: State, unit: Unit, path: str) -> tuple[str, ...]:
-    """A model's file and, beside it, the weights that it keeps in files of their own (`m.onnx.data`)."""
+    """A model's file and, beside it, the weights that it keeps in files of their own (`m.onnx.data`), and its recipe."""
     others = sorted(name for name in state.carried[unit.dataset].files if name.startswith(f"{unit.file}."))
-    return path, *(str(Path(path).with_name(name)) for name in others)
+    recipe = [state.mounts.datasets[unit.dataset] / unit.input.recipe] if isinstance(unit.input, Cells) else []
+    return path, *(str(Path(path).with_name(name)) for name in others), *map(str, recipe)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

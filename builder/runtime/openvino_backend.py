@@ -44,7 +44,12 @@ class OpenVino(backends.Backend):
         openvino = package()
         self.version = str(openvino.__version__).partition("-")[0]
         self._grant(accelerator, "it is a backend for processors; use onnxruntime or torchscript")
-        settings = {"INFERENCE_NUM_THREADS": max(1, threads), "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        settings = {
+            "INFERENCE_NUM_THREADS": max(1, threads),
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": False,  # two workers would otherwise sit on the same core
+        }
         try:
             compiled = _core().compile_model(_core().read_model(path), "CPU", settings)
         except Exception as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import integrity
+from . import integrity, launch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,11 +85,11 @@ class Rows:
         """By how much a probability of this unit may differ."""
         return self.tables[unit.member].probe.max_abs_diff
 
-    def samples(self, state: State) -> tuple[list[str] | None, list[dict[str, Any]] | None]:
-        """As a job takes them: image paths or, where a hook loads them, the rows."""
-        if state.hooks.load is not None:
-            return None, list(self.cells)
-        return [str(state.mounts.competition / image) for image in self.images], None
+    def samples(self, state: State) -> tuple[list[str], list[dict[str, Any]]]:
+        """As a job takes them: image paths where units take images, the rows where anything reads cells."""
+        images, cells = launch.reads(state)
+        paths = [str(state.mounts.competition / image) for image in self.images]
+        return paths if images else [], list(self.cells) if cells else []
 
 
 def read(state: State) -> Rows:
@@ -144,7 +144,7 @@ def _folder(probe: Probe, state: State) -> Path:
 
 def _readable(table: _Table, state: State) -> tuple[_Table, list[str]]:
     """The rows whose images are mounted; a hook that loads samples knows itself where they are."""
-    if state.hooks.load is not None:
+    if not launch.reads(state)[0]:
         return table, []
     root = state.mounts.competition
     there = [at for at, image in enumerate(table.images) if image and (root / image).is_file()]

@@ -41,7 +41,7 @@ def value(kind: Any, raw: Any, where: str) -> Any:
     if kind is Any or (raw is None and type(None) in inner):
         return raw
     if origin in (types.UnionType, typing.Union):
-        return value(next(one for one in inner if one is not type(None)), raw, where)
+        return value(_meant([one for one in inner if one is not type(None)], raw), raw, where)
     if origin is tuple:
         if not isinstance(raw, (list, tuple)):
             raise _wrong(where, raw, "a list")
@@ -53,6 +53,13 @@ def value(kind: Any, raw: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return record(kind, raw, where)
     return _plain(kind, raw, where)
+
+
+def _meant(kinds: list[Any], raw: Any) -> Any:
+    """Of several records that may stand in one place, the one whose needed keys are all there; else the first."""
+    if len(kinds) == 1 or not isinstance(raw, Mapping):
+        return kinds[0]
+    return next((one for one in kinds if {name for name, needed in _fields(one)[0].items() if needed} <= set(raw)), kinds[0])
 
 
 def _plain(kind: Any, raw: Any, where: str) -> Any:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .chunks import Chunk, Size, passes
+from .contract import Cells
 from .costs import Costs, Hand, Task
 from .forecast import SURE
 from .waiting import Waiting
@@ -188,6 +189,8 @@ class Schedule:
     def keep(self, task: Task) -> bool:
         """Whether the task's decoded images shall stay in scratch: a unit of a later pass wants them, and there is room."""
         spec = self._units[task.unit].input
+        if isinstance(spec, Cells):  # quickly read again
+            return False
         later = any(unit.input.key == spec.key for unit in self._units[max(task.unit + 1, self._pass) : self._usable])
         size = self._unread(task, EMPTY) * spec.height * spec.width * 3
         if not size or not later or size > self._keep_bytes:

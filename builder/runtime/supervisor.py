@@ -279,10 +279,9 @@ def _write(state: State, probabilities: NDArray[np.float64]) -> None:
     submission.write(state.target, frame)
 
 
-def _samples(state: State) -> tuple[list[str] | None, list[dict[str, Any]] | None]:
-    """Image paths of all samples, or the rows themselves when a hook loads them."""
+def _samples(state: State) -> tuple[list[str], list[dict[str, Any]]]:
+    """What workers read: image paths of all samples where units take images, their rows where anything reads cells."""
     rows = state.rows.to_dict("records")
-    if state.hooks.load is not None:
-        return None, rows
+    images, cells = launch.reads(state)
     pattern, folder = state.plan.source.pattern, state.mounts.competition
-    return [str(folder / inputs.image_path(pattern, row)) for row in rows], None
+    return [str(folder / inputs.image_path(pattern, row)) for row in rows] if images else [], rows if cells else []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import integrity, mend
+from .contract import Cells
 from .mounts import MountError, dataset, read_manifest
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ def attach(units: Sequence[Unit], carried: Mapping[str, Carried], scratch: Path)
 
 def _refuse_unlisted(units: Sequence[Unit], carried: Mapping[str, Carried]) -> None:
     for unit in units:
-        if unit.dataset not in carried or unit.file not in carried[unit.dataset].files:
+        needed = [unit.file, *([unit.input.recipe] if isinstance(unit.input, Cells) else [])]
+        lacking = [name for name in needed if unit.dataset not in carried or name not in carried[unit.dataset].files]
+        if lacking:
             raise MountError(
-                f"the plan needs {unit.file} of dataset {unit.dataset!r}, which the notebook's list does not have; "
+                f"the plan needs {lacking[0]} of dataset {unit.dataset!r}, which the notebook's list does not have; "
                 "render the notebook again"
             )
 

@@ -21,44 +21,23 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backends, hooks, inputs, integrity, job, mounts, views
+from . import backends, cells, hooks, integrity, job, mounts
 from .clock import now
-from .store import Store
+from .samples import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .contract import Input
-
-    Rows = NDArray[np.int64]
+    from .samples import Feeds, Rows, Taken
 
 TOLD = 20  # bad samples reported with their cause, per task
 _PR_SET_PDEATHSIG = 1
-
-
-class _Images(NamedTuple):
-    """The images that were read last."""
-
-    key: str
-    rows: Rows  # ascending
-    array: NDArray[np.uint8]
-    failed: dict[int, str]  # place -> cause
-
-    def holds(self, key: str, rows: Rows) -> bool:
-        """Whether the images of all `rows` are here."""
-        return key == self.key and bool(np.isin(rows, self.rows, assume_unique=True).all())
-
-    def of(self, rows: Rows) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """The images of `rows`, and what could not be read: place in `rows` -> cause."""
-        if len(rows) == len(self.rows):
-            return self.array, self.failed
-        places = np.searchsorted(self.rows, rows)
-        return self.array[places], {at: self.failed[place] for at, place in enumerate(places.tolist()) if place in self.failed}
 
 
 class Predictor:
@@ -66,12 +45,11 @@ class Predictor:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._job, self._samples = job.load(folder)
+        self._job, paths, self._rows = job.load(folder)
         self._hooks = hooks.load(self._job.hooks)
         self._mounts = mounts.Mounts(Path(self._job.competition), {key: Path(path) for key, path in self._job.datasets.items()})
+        self._samples = Samples(paths, self._rows, self._job.datasets, folder, self._job.decode_threads, self._hooks)
         self._models: dict[str, backends.Backend] = {}
-        self._last: _Images | None = None
-        self._decoded: tuple[float | None, int] = (0.0, 0)  # seconds and samples of the last `_decode`; None: nothing to read
 
     def versions(self) -> dict[str, str]:
         """What the arithmetic will be done with."""
@@ -86,15 +64,13 @@ class Predictor:
         begin, fresh = now(), self._job.models[index][0] not in self._models
         model = self._model(index)
         loaded = now()
-        bad: dict[int, str] = {}
-        hooked = self._hooks.load is not None
-        samples: Any = [self._samples[row] for row in task["rows"]] if hooked else self._decode(index, rows, task["keep"], bad)
-        forward = self._by_hook if hooked else self._by_image
+        samples = self._taken(index, rows, keep=task["keep"])
+        bad = dict(samples.bad) if samples else {}
         decoded = now()
         if fresh and task["warm"]:
-            forward(model, index, samples[: 1 if hooked else self._job.units[index].batch], {})
+            self._forward(model, index, rows[: 1 if samples is None else self._job.units[index].batch], samples, {})
         warmed = now()
-        out = forward(model, index, samples, bad)
+        out = self._forward(model, index, rows, samples, bad)
         predicted = now()
         out[sorted(bad)] = np.nan
         broken = np.flatnonzero(~np.isfinite(out).all(axis=1)).tolist()
@@ -104,11 +80,11 @@ class Predictor:
         return {
             "seconds": {
                 "load": loaded - begin,
-                "decode": self._decoded[0],
+                "decode": samples.seconds if samples else 0.0,
                 "first": warmed - decoded,
                 "predict": predicted - warmed,
             },
-            "decoded": len(rows) if hooked else self._decoded[1],
+            "decoded": samples.made if samples else len(rows),
             "bad": [[int(rows[at]), bad[at]] for at in sorted(bad)[:TOLD]],
             "bad_count": len(bad),
             "not_finite": len(strange),
@@ -116,6 +92,30 @@ class Predictor:
             "accelerator": model.accelerator,
             "resident": len(self._models),
         }
+
+    def _taken(self, index: int, rows: Rows, *, keep: bool) -> Taken | None:
+        """The samples as the unit takes them; None where a hook loads them one by one. Raises BackendError when it cannot."""
+        if self._hooks.load is not None:
+            return None
+        try:
+            return self._samples.take(self._job.units[index], rows, keep=keep)
+        except cells.CellsError as error:  # no other sample will fare better
+            raise backends.BackendError(str(error)) from None
+
+    def _forward(
+        self, model: backends.Backend, index: int, rows: Rows, samples: Taken | None, bad: dict[int, str]
+    ) -> NDArray[np.float32]:
+        """Float (rows, classes), NaN where there is no answer; `bad` tells why. Of fewer rows than were taken: the first."""
+        unit = self._job.units[index]
+        if samples is None:
+            return self._by_hook(model, index, [self._rows[row] for row in rows.tolist()], bad)
+        material = samples.material
+        if len(material) != len(rows):
+            material = material.pick(np.arange(len(rows)))
+        out = np.full((len(rows), self._job.classes), np.nan, dtype=np.float32)
+        for places, feeds in material.batches(unit.view, unit.batch):
+            run(model, feeds, places, out, bad)
+        return out
 
     def _model(self, index: int) -> backends.Backend:
         path, unit = self._job.models[index][0], self._job.units[index]
@@ -127,46 +127,6 @@ class Predictor:
                 raise backends.BackendError(f"{path}: found outputs {', '.join(model.outputs)}, expected {backends.OUTPUT!r}")
             self._models[path] = model
         return self._models[path]
-
-    def _decode(self, index: int, rows: Rows, keep: bool, bad: dict[int, str]) -> NDArray[np.uint8]:
-        """Images uint8 (m, height, width, 3): from memory or scratch when an earlier unit of equal input left them there."""
-        spec, begin = self._job.units[index].input, now()
-        self._decoded = None, 0
-        if self._last is None or not self._last.holds(spec.key, rows):
-            self._last = None  # two chunks need not be in memory at once
-            self._last, count = self._read(spec, rows)
-            self._decoded = (now() - begin if count else None), count
-        images, failed = self._last.of(rows)
-        bad.update(failed)
-        if keep:
-            whole = [at for at in range(len(rows)) if at not in failed]
-            Store(self._folder / "decoded", spec).write(rows[whole], images[whole] if failed else images)
-        return images
-
-    def _read(self, spec: Input, rows: Rows) -> tuple[_Images, int]:
-        """The images of `rows`, and how many of them had to be decoded."""
-        out = np.zeros((len(rows), spec.height, spec.width, 3), dtype=np.uint8)
-        missing = np.flatnonzero(~Store(self._folder / "decoded", spec).read(rows, out))
-        if not len(missing):
-            return _Images(spec.key, rows, out, {}), 0
-        paths = [self._samples[row] for row in rows[missing].tolist()]
-        images, failed = inputs.decode_many(paths, spec, self._job.decode_threads)
-        if len(missing) == len(rows):
-            out = images
-        else:
-            out[missing] = images
-        return _Images(spec.key, rows, out, {int(missing[at]): cause for at, cause in failed}), len(missing)
-
-    def _by_image(
-        self, model: backends.Backend, index: int, images: NDArray[np.uint8], bad: dict[int, str]
-    ) -> NDArray[np.float32]:
-        unit = self._job.units[index]
-        apply = views.get(unit.view).apply
-        out = np.full((len(images), self._job.classes), np.nan, dtype=np.float32)
-        for at in range(0, len(images), unit.batch):
-            rows = range(at, min(at + unit.batch, len(images)))
-            run(model, apply(images[rows.start : rows.stop]), rows, out, bad)
-        return out
 
     def _by_hook(
         self, model: backends.Backend, index: int, samples: list[dict[str, Any]], bad: dict[int, str]
@@ -191,22 +151,26 @@ class Predictor:
         return merged
 
 
-def run(model: backends.Backend, batch: NDArray[np.uint8], rows: range, out: NDArray[np.float32], bad: dict[int, str]) -> None:
-    """Fill `out[rows]`. A batch that fails (out of memory, one poisonous sample) is halved, down to the one that fails alone."""
+def run(model: backends.Backend, feeds: Feeds, places: Rows, out: NDArray[np.float32], bad: dict[int, str]) -> None:
+    """Fill `out[places]`. A batch that fails (out of memory, a poisonous sample) is halved, down to the one that fails alone."""
     try:
-        values = model.run(batch)
+        values = model.run(feeds)
     except Exception as error:  # noqa: BLE001  every backend has its own exceptions
-        if len(batch) == 1:
-            bad[rows.start] = f"{type(error).__name__}: {error}"[:300]
+        if len(places) == 1:
+            bad[int(places[0])] = f"{type(error).__name__}: {error}"[:300]
             return
-        half = len(batch) // 2
-        run(model, batch[:half], rows[:half], out, bad)
-        run(model, batch[half:], rows[half:], out, bad)
+        half = len(places) // 2
+        for part in (slice(None, half), slice(half, None)):
+            run(model, _part(feeds, part), places[part], out, bad)
         return
-    expected = (len(batch), out.shape[1])
+    expected = (len(places), out.shape[1])
     if values.shape != expected:
         raise backends.BackendError(f"the model's output has shape {values.shape}, expected {expected}")
-    out[rows.start : rows.stop] = values
+    out[places] = values
+
+
+def _part(feeds: Feeds, part: slice) -> Feeds:
+    return {name: array[part] for name, array in feeds.items()} if isinstance(feeds, Mapping) else feeds[part]
 
 
 def peak_mb() -> float:

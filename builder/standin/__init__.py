@@ -11,7 +11,7 @@ Never: listens elsewhere than on loopback, forwards a request, or shows a soluti
     services       the API in one table; the handlers: account, datasets and deposit (reading and writing), models and
                    shelving, kernels and saving, competitions and submitting
     parcels, sources    what a version is made of; what a kernel mounts
-    runner, enrol                        executing kernels and scoring submissions, adding competitions
+    runner, enrol, fitting                        executing kernels and scoring submissions, adding competitions
     faults, strike, page                 what goes wrong on request, and how; the page for people
     home, store    where things lie on disk; the SQLite file
 """

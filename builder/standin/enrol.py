@@ -20,6 +20,8 @@ from typing import Any
 
 from builder import machines, metrics, scoring, workspace
 from builder.errors import UserError
+from builder.standin import fitting
+from builder.standin.fitting import SAMPLE, SOLUTION, TEST
 from builder.standin.home import Home, files_below
 from builder.standin.store import Store
 
@@ -28,7 +30,6 @@ SLUG = re.compile(r"-*[a-z0-9][a-z0-9-]*")
 LEFT_OUT = (".*", "__MACOSX")  # names in a folder that are no data
 # A name in a zip that begins at a root or climbs out, in either system's spelling.
 ELSEWHERE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
-SAMPLE, TEST, SOLUTION = "sample_submission.csv", "test.csv", "solution.csv"
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def add(home: Home, store: Store, competition: Competition, data: Path, hidden: 
             raise UserError(f"the data of '{competition.slug}' cannot be replaced while a kernel runs", remedy=remedy)
         with workspace.replacing_folder(home.competition(competition.slug)) as folder:
             _build(folder, data, hidden)
-            _check(folder, competition, data, hidden)
+            fitting.check(folder, competition.metric, data, hidden)
     elif row is not None and row["metric"] != competition.metric:
-        _check_metric(home.competition(competition.slug), competition, hidden)
+        fitting.check_metric(home.competition(competition.slug), competition.metric, hidden)
     if changed:
         _save(store, competition, digest)
     folder = home.competition(competition.slug)
@@ -188,67 +189,3 @@ def _names(folder: Path) -> str:
 
 def _rows(table: Path) -> int:
     return len(scoring.read_table(table))
-
-
-def _check(folder: Path, competition: Competition, data: Path, hidden: Path) -> None:
-    """Raises UserError when solution, test set and sample submission do not belong together."""
-    solution, sample = _table(folder / SOLUTION, hidden), _table(folder / "hidden" / SAMPLE, hidden)
-    shown = _table(folder / "visible" / SAMPLE, data)
-    columns = [str(name) for name in solution.columns]
-    if len(columns) != 3 or columns[-1] != scoring.USAGE:
-        expected = f"an id column, one label column and '{scoring.USAGE}'"
-        raise UserError(
-            "wrong columns of the solution", file=hidden, found=f"{SOLUTION}: {', '.join(columns)}", expected=expected
-        )
-    usages = sorted(set(solution[scoring.USAGE]) - {scoring.PUBLIC, scoring.PRIVATE, scoring.IGNORED})
-    if usages:
-        raise UserError("wrong Usage in the solution", file=hidden, found=usages[0], expected="Public, Private or Ignored")
-    if list(shown.columns) != list(sample.columns):
-        found = f"{', '.join(map(str, shown.columns))} and {', '.join(map(str, sample.columns))}"
-        raise UserError("the visible and the hidden sample_submission.csv have different columns", file=hidden, found=found)
-    key = columns[0]
-    if sample.columns[0] != key:
-        raise UserError(
-            "the id columns differ", file=hidden, found=f"{sample.columns[0]} in {SAMPLE}", expected=f"{key} as in {SOLUTION}"
-        )
-    tables = {SAMPLE: sample, TEST: _table(folder / "hidden" / TEST, hidden)}
-    for name, table in tables.items():
-        if key not in table.columns:
-            raise UserError(f"{name} lacks the id column", file=hidden, found=", ".join(map(str, table.columns)), expected=key)
-        _same_ids(name, table[key].tolist(), solution[key].tolist(), hidden)
-    _check_metric(folder, competition, hidden)
-
-
-def _same_ids(name: str, ids: list[str], truth: list[str], file: Path) -> None:
-    if len(set(truth)) != len(truth):
-        raise UserError("an id occurs more than once in the solution", file=file)
-    if sorted(ids) != sorted(truth):
-        odd = sorted(set(ids) ^ set(truth))
-        found = f"{len(ids)} rows in {name}, {len(truth)} in {SOLUTION}" + (f"; '{odd[0]}' is only in one of them" if odd else "")
-        raise UserError(
-            f"the ids of the solution are not those of the hidden {name}", file=file, found=found, expected="the same ids"
-        )
-
-
-def _check_metric(folder: Path, competition: Competition, hidden: Path) -> None:
-    """The sample submission must be scorable, or nothing would be."""
-    sample, solution = folder / "hidden" / SAMPLE, folder / SOLUTION
-    names, truth = [str(name) for name in _table(sample, hidden).columns[1:]], _table(solution, hidden)
-    labels = set(truth[truth.columns[1]])
-    if len(names) > 1 and not labels <= set(names):
-        odd = min(labels - set(names))
-        raise UserError(
-            "a label of the solution is no column of sample_submission.csv", file=hidden, found=odd, expected=", ".join(names)
-        )
-    try:
-        scoring.score(sample, solution, sample, competition.metric)
-    except scoring.Rejected as error:
-        what = f"the sample submission cannot be scored with the metric '{competition.metric}'"
-        raise UserError(what, file=hidden, found=error.reason, remedy="choose another metric or mend the hidden data") from None
-
-
-def _table(path: Path, source: Path) -> Any:
-    try:
-        return scoring.read_table(path)
-    except scoring.Rejected as error:
-        raise UserError("a table cannot be read", file=source, found=error.reason) from None

@@ -21,9 +21,11 @@ import numpy as np
 from builder import checkpoints, competition, huggingface, images, models
 from builder.errors import UserError
 from builder.progress import Report, silent
+from builder.shown import Pixels
 from builder.train import comparison, folds, given, naming, oof, record, sources
 from builder.train.comparison import Suspect
 from builder.train.diagnosis import Setting
+from builder.train.learners import Network
 from builder.train.record import Checkpoint, Comparison, TrainedModel, Version
 from builder.workspace import Workspace, digest_of, locked, replacing_folder, sha256_file, write_text
 
@@ -72,6 +74,7 @@ def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = s
         GateError: The predictions that came with the weights are not those that the weights give.
     """
     _refuse_untold(config, name)
+    _refuse_task(config)
     rows = competition.train_rows(config, config.data_root(workspace.root))
     with locked(workspace.private / "locks" / f"train-{name}"):
         key = naming.digest(config, workspace, name, rows)
@@ -85,6 +88,15 @@ def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = s
         with replacing_folder(folder) as temporary:
             _write(Job(config, workspace, name, rows, found, temporary, report, []), key, folder.name)
     return record.load(folder), True
+
+
+def _refuse_task(config: Config) -> None:
+    if not config.data.task.startswith("image"):
+        raise UserError(
+            "only networks for images can be adopted yet",
+            found=f'task = "{config.data.task}"',
+            remedy="leave checkpoints out and train the [[model]] here",
+        )
 
 
 def _refuse_untold(config: Config, name: str) -> None:
@@ -172,7 +184,7 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
         rows = np.flatnonzero(assigned == point.fold) if found.folds is not None else np.array([], dtype=np.int64)
         started = time.perf_counter()
         if len(rows):
-            oof.fill(predicted, _network(job, model, point.file, source), pixels, rows)
+            oof.fill(predicted, Network(_network(job, model, point.file, source)), Pixels(pixels), rows)
         part = predicted["identity"][rows]
         score = oof.score(job.config.competition.metric, job.rows.codes[rows], part)
         scored.append(Checkpoint(**{**vars(point), "score": score, "seconds": time.perf_counter() - started}))

@@ -1,38 +1,46 @@
-"""One fold: Lightning runs the loop, one learning-rate cycle, AdamW, augmentation on whole batches of uint8 pixels."""
+"""One fold of a network: Lightning runs the loop, with AdamW, and augmentation on whole batches of uint8 pixels.
+
+Images take one learning-rate cycle; cells a warm-up and a linear decay, as is usual for text, in batches of rows of like length.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from builder.shown import Pixels
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from builder.config import Train
+    from builder.shown import Shown
 
+WARM_UP = 0.1  # of all steps
+TOGETHER = 16  # batches whose rows are sorted by length
 SHIFT = 8  # a shifted image moves by at most 1/8 of its side
 
 
 def fit(
     module: torch.nn.Module,
-    images: NDArray[np.uint8],
+    shown: Shown,
     codes: NDArray[np.int64],
     rows: NDArray[np.int64],
     recipe: Train,
     seed: int,
     on_epoch: Callable[[int, float], None],
 ) -> str:
-    """Train `module` in place on `images[rows]`, uint8 (n, h, w, 3), and return the name of the device that did it.
+    """Train `module` in place on some of the rows that it is shown, and return the name of the device that did it.
 
     Args:
-        module: uint8 (n, h, w, 3) -> logits.
-        images: All images; only `rows` are read.
-        codes: int64 (n,) classes of all images.
+        module: The arrays of `shown`, in their order -> logits.
+        shown: All rows; only `rows` are read.
+        codes: int64 (n,) classes of all rows.
         rows: Rows to learn from.
         recipe: `[train]` of kernel.toml.
         seed: Seeds order and augmentation.
@@ -49,7 +57,9 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     seed_everything(seed, workers=True, verbose=False)
     batch = min(recipe.batch_size, len(rows))
-    loader = _loader(images, codes, rows, batch, seed)
+    pictures = isinstance(shown, Pixels)
+    loader = _loader(shown, codes, rows, batch, seed) if pictures else _sorted_loader(shown, codes, rows, batch, seed)
+    steps = max(1, recipe.epochs * len(loader))
 
     class Learner(LightningModule):
         def __init__(self) -> None:
@@ -59,15 +69,16 @@ def fit(
             self.seen: list[torch.Tensor] = []
 
         def training_step(self, pair: Any, _: int) -> torch.Tensor:
-            pixels, target = pair
-            loss = self.loss(self.module(augmented(pixels, recipe.augment)), target)
+            arrays, target = pair
+            if pictures:
+                arrays = [augmented(arrays[0], recipe.augment)]
+            loss = self.loss(self.module(*arrays), target)
             self.seen.append(loss.detach())
             return loss  # type: ignore[no-any-return]
 
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.AdamW(self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-            steps = max(1, recipe.epochs * len(loader))
-            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+            cycle = _schedule(optimizer, recipe, steps, pictures=pictures)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     class Told(Callback):
@@ -99,15 +110,34 @@ def fit(
     return str(trainer.strategy.root_device)
 
 
-def _loader(images: NDArray[np.uint8], codes: NDArray[np.int64], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
-    """Batches of (uint8 pixels, int64 target): the array is indexed once per batch, which needs no worker processes."""
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int, *, pictures: bool) -> Any:
+    import torch
+
+    if pictures:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm(step / steps))
+
+
+def _warm(done: float) -> float:
+    """Share of the learning rate after a share of the steps: up in a straight line, then down to nothing."""
+    return max(0.0, min(done / WARM_UP if done < WARM_UP else (1 - done) / (1 - WARM_UP), 1.0))
+
+
+def _tensors(feeds: Mapping[str, NDArray[Any]]) -> list[torch.Tensor]:
+    import torch
+
+    return [torch.from_numpy(np.ascontiguousarray(values)) for values in feeds.values()]
+
+
+def _loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
+    """Batches of ([uint8 pixels], int64 target): the array is indexed once per batch, which needs no worker processes."""
     import torch
     from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-    class Pixels(Dataset):  # type: ignore[type-arg]
+    class Shuffled(Dataset):  # type: ignore[type-arg]
         def __getitem__(self, picks: Any) -> Any:
             chosen = rows[np.asarray(picks)]
-            return torch.from_numpy(np.ascontiguousarray(images[chosen])), torch.from_numpy(codes[chosen])
+            return _tensors(shown.together("identity", chosen)), torch.from_numpy(codes[chosen])
 
         def __len__(self) -> int:
             return len(rows)
@@ -115,7 +145,31 @@ def _loader(images: NDArray[np.uint8], codes: NDArray[np.int64], rows: NDArray[n
     order = RandomSampler(range(len(rows)), generator=torch.Generator().manual_seed(seed))
     # A last batch of one row would break batch normalisation.
     sampler = BatchSampler(order, batch, drop_last=len(rows) % batch == 1)
-    return DataLoader(Pixels(), sampler=sampler, batch_size=None, num_workers=0)
+    return DataLoader(Shuffled(), sampler=sampler, batch_size=None, num_workers=0)
+
+
+def _sorted_loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
+    """Batches of (arrays, int64 target): some batches' worth of shuffled rows is sorted by length, and so little is padded."""
+    import torch
+    from torch.utils.data import DataLoader, IterableDataset
+
+    draw = np.random.default_rng(seed)
+
+    class Sorted(IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            shuffled = draw.permutation(rows)
+            for at in range(0, len(rows), TOGETHER * batch):
+                some = shuffled[at : at + TOGETHER * batch]
+                made = [(places, feeds) for places, feeds in shown.batches("identity", some, batch) if len(places) > 1]
+                for index in draw.permutation(len(made)).tolist():
+                    places, feeds = made[index]
+                    yield _tensors(feeds), torch.from_numpy(codes[some[places]])
+
+        def __len__(self) -> int:
+            # Batches of long rows are smaller, so there may be some more; the schedule ends with these.
+            return max(1, -(-len(rows) // batch))
+
+    return DataLoader(Sorted(), batch_size=None, num_workers=0)
 
 
 def augmented(pixels: torch.Tensor, names: tuple[str, ...]) -> torch.Tensor:

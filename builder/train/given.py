@@ -70,7 +70,9 @@ def _weights(model: Model, config: Config, rows: Rows, root: Path) -> Given:
             f"{config.cv.seed}); if they were made otherwise, its score is too good: give folds instead"
         )
         return Given(
-            _ranked(numbered), folds.assign(rows.codes, config.cv), (note, *_shift(model, numbered, range(len(numbered))))
+            _ranked(numbered),
+            folds.assign(rows.codes, config.cv, rows.groups, rows.times),
+            (note, *_shift(model, numbered, range(len(numbered)))),
         )
     note = (
         f"{model.name}: nothing says which rows it did not see, so it has no out-of-fold predictions: its score and its value "

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import metrics, models
+from builder import metrics
 from builder.workspace import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    import torch
     from numpy.typing import NDArray
+
+    from builder.shown import Shown
+    from builder.train.learners import Fitted
 
 Oof = dict[str, "NDArray[np.float32]"]
 
@@ -27,11 +29,11 @@ def empty(rows: int, classes: int, views: Sequence[str]) -> Oof:
     return {view: np.full((rows, classes), np.nan, dtype=np.float32) for view in views}
 
 
-def fill(found: Oof, module: torch.nn.Module, pixels: Mapping[str, NDArray[np.uint8]], rows: NDArray[np.int64]) -> None:
-    """Predict `rows` with the model that did not see them. `pixels`: view -> all images as it asks for them (`images.seen`)."""
+def fill(found: Oof, fitted: Fitted, shown: Shown, rows: NDArray[np.int64]) -> None:
+    """Predict `rows`, under every view, with the model that did not see them."""
     for view, predicted in found.items():
         if len(rows):
-            predicted[rows] = models.probabilities(module, pixels[view], rows, view)
+            predicted[rows] = fitted.probabilities(shown, rows, view)
 
 
 def save(found: Oof, folder: Path, model: str) -> None:

@@ -1,8 +1,8 @@
 """version.json: a frozen training result, or adopted weights in its place, and where its files lie.
 
-`weights/<name>/vNNN/` holds version.json, folds.csv, checkpoints/<model>-f<fold>.safetensors, oof/<model>-<view>.npy, and in
-source/<model>/ the code or configuration that a network is built from, when it is not timm's. A folder without version.json is a
-training that did not finish; nothing here ever changes one that has it.
+`weights/<name>/vNNN/` holds version.json, folds.csv, checkpoints/<model>-f<fold>.safetensors (or the text form of trees),
+oof/<model>-<view>.npy, and in source/<model>/ the code, configuration or recipe that a model is built from. A folder without
+version.json is a training that did not finish; nothing here ever changes one that has it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from builder import models
 from builder.errors import UserError
-from builder.runtime.contract import Input
+from builder.networks import making
+from builder.runtime.contract import Cells, Input
+from builder.shown import input_from
 from builder.workspace import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class TrainedModel:
     """One `[[model]]` of a version.
 
     Attributes:
-        mean, std: Per channel, on a 0..1 scale.
+        mean, std: Of images: per channel, on a 0..1 scale.
         score: The metric on all out-of-fold rows; None when there are none.
         licence: That of the pretrained weights it started from; empty when it started from none, or nobody knows.
         build: `models.py:function`, when the network is the user's own; `backbone` is empty then.
@@ -87,7 +89,7 @@ class TrainedModel:
     backbone: str
     arguments: dict[str, Any]
     pretrained: bool
-    input: Input
+    input: Input | Cells
     mean: tuple[float, ...]
     std: tuple[float, ...]
     checkpoints: tuple[Checkpoint, ...]
@@ -153,11 +155,8 @@ class Version:
         """Path of the weights of one fold."""
         return self.folder / "checkpoints" / next(c.file for c in model.checkpoints if c.fold == fold)
 
-    def network(self, model: TrainedModel, fold: int | None = None) -> torch.nn.Module:
-        """uint8 (n, height, width, 3) -> logits (n, classes), in eval mode; with the weights of `fold` when one is given.
-
-        Raises UserError when weights or sources are missing, changed or unfit.
-        """
+    def source_of(self, model: TrainedModel) -> Path:
+        """The folder of what a model is built from. Raises UserError when a file is missing or was changed."""
         folder = self.folder / "source" / model.name
         for name, sha256 in model.sources.items():
             if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
@@ -166,20 +165,28 @@ class Version:
                     file=folder / name,
                     remedy="bring it back from git",
                 )
-        size = (model.input.height, model.input.width)
-        made = models.create(
-            model.backbone,
-            model.arguments,
-            len(self.classes),
-            pretrained=False,
-            image_size=size,
-            build=model.build,
-            folder=folder,
-        )
-        module = models.portable(made, model.mean, model.std).eval()
+        return folder
+
+    def network(self, model: TrainedModel, fold: int | None = None) -> torch.nn.Module:
+        """The arrays that the model takes -> logits (n, classes), in eval mode; with the weights of `fold` when one is given.
+
+        Raises UserError when weights or sources are missing, changed or unfit.
+        """
+        module = self._built(model, self.source_of(model)).eval()
         if fold is not None:
             models.load_weights(module, self.checkpoint(model, fold))
         return module
+
+    def _built(self, model: TrainedModel, folder: Path) -> torch.nn.Module:
+        classes = len(self.classes)
+        if isinstance(model.input, Cells):
+            recipe = read_json(folder / model.input.recipe, remedy="bring it back from git")
+            return making.make(model.backbone, model.arguments, recipe, classes, folder=folder)
+        size = (model.input.height, model.input.width)
+        made = models.create(
+            model.backbone, model.arguments, classes, pretrained=False, image_size=size, build=model.build, folder=folder
+        )
+        return models.portable(made, model.mean, model.std)
 
     def oof(self, model: str, view: str) -> Path:
         """Path of float32 (rows, classes): out-of-fold probabilities in the order of folds.csv; NaN for rows of fold -1."""
@@ -211,7 +218,7 @@ def _model(raw: dict[str, Any]) -> TrainedModel:
     raw.update({key: tuple(raw[key]) for key in ("mean", "std", "views")})
     compared = raw.pop("compared", None)
     raw["compared"] = Comparison(**compared) if compared else None
-    return TrainedModel(input=Input(**raw.pop("input")), checkpoints=checkpoints, **raw)
+    return TrainedModel(input=input_from(raw.pop("input")), checkpoints=checkpoints, **raw)
 
 
 def numbers(weights: Path) -> list[int]:

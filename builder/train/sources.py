@@ -1,20 +1,31 @@
-"""What a `[[model]]` is built from: its network, its preprocessing, and the files that a version must be named by and keep.
+"""What a `[[model]]` is built from: its network, its preprocessing or recipe, and the files that a version is named by and keeps.
 
 The user's `models.py` and a Hugging Face folder lie where they may change tomorrow; a version keeps what it was made from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import huggingface, models, usercode
+from builder import competition, huggingface, models, usercode
+from builder.config.kinds import TOKENS
 from builder.errors import UserError
-from builder.runtime.contract import Input
-from builder.workspace import Workspace, sha256_file, write_bytes
+from builder.runtime import cells, hooks
+from builder.runtime.contract import Cells, Input
+from builder.workspace import Workspace, canonical_json, sha256_file, write_bytes, write_text
 
 if TYPE_CHECKING:
-    from builder.config import Model
+    from builder.competition import Rows
+    from builder.config import Config, Model
+
+HOOKS = "hooks.py"
+RECIPE = "recipe.json"
+DIGITS = 12  # of a digest, in a name
 
 # Keys of a [[model]] that only some have. They are part of a digest only then, so that a new key renames no old version.
 OPTIONAL = {"build", "checkpoints", "folds", "holdout", "oof"}
@@ -29,7 +40,7 @@ def folder_of(model: Model, workspace: Workspace, name: str) -> Path | None:
     return None
 
 
-def files(model: Model, folder: Path | None) -> list[Path]:
+def files(model: Model, folder: Path | None, task: str = "image-classification") -> list[Path]:
     """The files that its network is built from, weights left out."""
     if folder is None:
         return []
@@ -37,14 +48,19 @@ def files(model: Model, folder: Path | None) -> list[Path]:
         return usercode.files(folder, model.build)
     if not folder.is_dir():
         raise UserError("model.backbone names a folder that is not there", file=folder, remedy="mend backbone in kernel.toml")
-    return huggingface.companions(folder, "image")
+    return huggingface.companions(folder, task.partition("-")[0])
 
 
-def described(model: Model) -> dict[str, Any]:
-    """The keys of a `[[model]]` that a version is named by; of weights from elsewhere it is named by the content."""
+def described(model: Model, kind: str) -> dict[str, Any]:
+    """The keys of a `[[model]]` that a version is named by; of weights from elsewhere it is named by the content.
+
+    `kind` is what a sample is for it, as `config.kind_of` says.
+    """
     described = model.model_dump(mode="json", exclude=OPTIONAL) | ({"build": model.build} if model.build else {})
     if model.input.crop_pct == 1:  # what changes nothing must not rename versions that were made before it could be said
         del described["input"]["crop_pct"]
+    if kind == TOKENS:
+        described["text"] = model.text.model_dump(mode="json")
     return described
 
 
@@ -78,12 +94,85 @@ def check(model: Model, classes: int, folder: Path | None) -> None:
     models.check(module, shape.height, shape.width, classes, model.build or model.backbone, folder)
 
 
-def keep(model: Model, folder: Path | None, version: Path) -> dict[str, str]:
+def keep(model: Model, folder: Path | None, version: Path, task: str = "image-classification") -> dict[str, str]:
     """Copy the files into `version`/source/<model>/; relative path -> sha256."""
     kept = {}
-    for path in files(model, folder):
+    for path in files(model, folder, task):
         relative = path.relative_to((folder or path).resolve() if model.build else folder or path).as_posix()
         copy = version / "source" / model.name / relative
         write_bytes(copy, path.read_bytes())
         kept[relative] = sha256_file(copy)
     return dict(sorted(kept.items()))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How the cells of rows become what a model takes.
+
+    Attributes:
+        recipe: As `runtime/cells.py` reads it.
+        reader: Reads by it, with the competitor's hooks.
+        hooks: The file that these are in, which may not be there.
+    """
+
+    recipe: Mapping[str, Any]
+    reader: cells.Reader
+    hooks: Path
+
+    def read(self, rows: Sequence[Mapping[str, str]]) -> cells.Material:
+        """The rows as the model takes them. Raises UserError that names the line of the competitor's hook which fails."""
+        with _hooked(self.hooks):
+            return self.reader.read(rows)
+
+    @property
+    def text(self) -> str:
+        """The recipe's file."""
+        return canonical_json(self.recipe) + "\n"
+
+    @property
+    def input(self) -> Cells:
+        """The recipe by name, kind and digest."""
+        return Cells(str(self.recipe["kind"]), RECIPE, hashlib.sha256(self.text.encode()).hexdigest()[:DIGITS])
+
+    def keep(self, version: Path, model: str) -> dict[str, str]:
+        """Write the recipe into `version`/source/<model>/; its name -> sha256."""
+        path = version / "source" / model / RECIPE
+        write_text(path, self.text)
+        return {RECIPE: sha256_file(path)}
+
+
+def prepared(config: Config, model: Model, rows: Rows, root: Path, workspace: Workspace, name: str) -> Prepared:
+    """The recipe of a `[[model]]` that reads cells, fitted on all training rows, which tells nothing about their targets.
+
+    Raises UserError for hooks that fail, and for what the recipe cannot be made of.
+    """
+    path = workspace.kernels / name / HOOKS
+    with _hooked(path):
+        own = hooks.load(str(path) if path.is_file() else None)
+        recipe = _recipe(config, model, rows, root, folder_of(model, workspace, name), own)
+        return Prepared(recipe, cells.reader(recipe, own), path)
+
+
+@contextlib.contextmanager
+def _hooked(path: Path) -> Iterator[None]:
+    """Whatever goes wrong in the block is the hooks' fault, when there are some."""
+    with usercode.explained("hooks.py fails on the training rows", path.parent) if path.is_file() else contextlib.nullcontext():
+        yield
+
+
+def _recipe(config: Config, model: Model, rows: Rows, root: Path, folder: Path | None, own: hooks.Hooks) -> dict[str, Any]:
+    library, _, kind = model.backbone.partition("/")
+    if library == "table":
+        import pandas as pd
+
+        from builder.recipes import table
+
+        columns = competition.columns_of(config, root)
+        return table.table(pd.DataFrame(list(rows.cells), columns=list(columns), dtype=object), columns, own)
+    from builder.recipes import text
+
+    read, wanted = tuple(config.data.text), model.text
+    texts = ["\n".join(row[column] for column in read) for row in rows.cells]
+    if kind == "linear":
+        return text.terms(texts, read)
+    return text.tokens(texts, read, length=wanted.length, side=wanted.side, vocabulary=wanted.vocabulary, folder=folder)

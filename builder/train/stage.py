@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import checkpoints, competition, images, metrics, models
+from builder import competition, metrics
 from builder.errors import UserError
 from builder.progress import Report, silent
-from builder.runtime import views
-from builder.train import fit, folds, naming, oof, record, sources
+from builder.train import folds, learners, naming, oof, record
+from builder.train.learners import Learner
 from builder.train.naming import current, digest
 from builder.train.record import Checkpoint, TrainedModel, Version
 from builder.workspace import Workspace, locked, read_json, sha256_file, write_json, write_text
@@ -28,39 +28,35 @@ from builder.workspace import Workspace, locked, read_json, sha256_file, write_j
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from builder.config import Config, Model
+    from builder.config import Config
 
 STARTED = "training.json"
 __all__ = ["current", "digest", "train"]
 
+TOLD = ("fold", "file", "sha256", "bytes", "score", "seconds")  # of a checkpoint, when it was trained
 PACKAGES = ("torch", "timm", "lightning", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the config, its data, and the folder that becomes the version."""
+    """One training: the config, its data, who learns, and the folder that becomes the version."""
 
     config: Config
     rows: competition.Rows
     folds: NDArray[np.int64]
-    root: Path
     folder: Path
-    workspace: Workspace
-    name: str
+    learners: tuple[Learner, ...]
     report: Report
 
     @property
-    def cache(self) -> Path:
-        return self.workspace.cache
-
-    def source(self, model: Model) -> Path | None:
-        """Where the model's own code or configuration lies."""
-        return sources.folder_of(model, self.workspace, self.name)
-
-    @property
     def total(self) -> int:
-        """Epochs in all, the unit of progress."""
-        return len(self.config.model) * self.config.cv.folds * self.config.train.epochs
+        """Steps in all, the unit of progress."""
+        return self.config.cv.folds * sum(learner.steps for learner in self.learners)
+
+    def before(self, learner: Learner, fold: int) -> int:
+        """Steps that come before those of a fold."""
+        earlier = self.learners[: self.learners.index(learner)]
+        return self.config.cv.folds * sum(one.steps for one in earlier) + fold * learner.steps
 
 
 def train(
@@ -90,25 +86,14 @@ def train(
         if done:
             return done, False
         # Whatever can be wrong with the input shows before a version's folder exists.
-        assignment = folds.assign(rows.codes, config.cv)
-        for model in config.model:
-            source = sources.folder_of(model, workspace, name)
-            sources.check(model, len(rows.classes), source)
-            _refuse_sizes(config, model, len(rows.classes), source)
-            shape, _, _ = sources.shape_of(model, source)
-            images.seen(rows.paths, shape, config.inference.views, root=root, cache=workspace.cache, report=report)
+        assignment = folds.assign(rows.codes, config.cv, rows.groups, rows.times)
+        made = [learners.Given(config, model, rows, root, workspace, name, report) for model in config.model]
+        learning = tuple(learners.of(given) for given in made)
+        for learner in learning:
+            learner.check()
         folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
-        job = Job(config, rows, assignment, root, folder, workspace, name, report)
+        job = Job(config, rows, assignment, folder, learning, report)
         return _trained_version(job, name, key, fold), True
-
-
-def _refuse_sizes(config: Config, model: Model, classes: int, source: Path | None) -> None:
-    """Raise UserError when a view shows the network a size that it cannot take: hours of training would come before that."""
-    shape, _, _ = sources.shape_of(model, source)
-    names = config.inference.views
-    if any(views.shape_of(name, shape) != (shape.height, shape.width) for name in names):
-        module = sources.network(model, classes, source, pretrained=False)
-        models.check_views(module, shape, names, classes, model.build or model.backbone, source)
 
 
 def _trained_version(job: Job, name: str, key: str, fold: int | None) -> Version | None:
@@ -118,7 +103,7 @@ def _trained_version(job: Job, name: str, key: str, fold: int | None) -> Version
     started = time.perf_counter()
     every = range(job.config.cv.folds)
     chosen = every if fold is None else [fold]
-    devices = {_train_fold(job, position, model, number) for position, model in enumerate(job.config.model) for number in chosen}
+    devices = {_train_fold(job, learner, number) for learner in job.learners for number in chosen}
     if any(not _fold_file(job.folder, model.name, number).is_file() for model in job.config.model for number in every):
         return None
     return _finish(job, name, key, time.perf_counter() - started, ", ".join(sorted(devices)))
@@ -144,53 +129,34 @@ def _fold_file(folder: Path, model: str, fold: int) -> Path:
     return folder / "checkpoints" / f"{model}-f{fold}.json"
 
 
-def _train_fold(job: Job, position: int, model: Model, fold: int) -> str:
+def _train_fold(job: Job, learner: Learner, fold: int) -> str:
     """Train one fold unless it is done, and save weights, then their record. Returns the device's name."""
-    import torch
-
-    told = _fold_file(job.folder, model.name, fold)
-    done = (position * job.config.cv.folds + fold) * job.config.train.epochs
+    told, before = _fold_file(job.folder, learner.name, fold), job.before(learner, fold)
     if told.is_file():
-        job.report(done + job.config.train.epochs, job.total, f"{model.name} fold {fold}: kept")
+        job.report(before + learner.steps, job.total, f"{learner.name} fold {fold}: kept")
         return str(read_json(told, remedy=f"remove {told}")["device"])
-    source = job.source(model)
-    shape, _, _ = sources.shape_of(model, source)
-    pixels = images.decoded(job.rows.paths, shape, root=job.root, cache=job.cache, report=job.report)
-    recipe, held_out = job.config.train, np.flatnonzero(job.folds == fold)
-    seed = recipe.seed + 1000 * position + fold
-    torch.manual_seed(seed)  # the initial weights, too, must not depend on what was trained before
-    module = sources.network(model, len(job.rows.classes), source, pretrained=model.pretrained)
+    learn, held_out = np.flatnonzero(folds.seen(job.folds, fold, job.config.cv.scheme)), np.flatnonzero(job.folds == fold)
     started = time.perf_counter()
-    text = f"train {model.name} fold {fold + 1} of {job.config.cv.folds}"
+    text = f"train {learner.name} fold {fold + 1} of {job.config.cv.folds}"
 
-    def told_epoch(epoch: int, loss: float) -> None:
-        job.report(done + epoch, job.total, f"{text}, epoch {epoch} of {recipe.epochs}, loss {loss:.3f}")
+    def told_step(step: int, loss: float) -> None:
+        epoch = f", epoch {step} of {learner.steps}, loss {loss:.3f}" if learner.steps > 1 else ""
+        job.report(before + step, job.total, text + epoch)
 
-    device = fit.fit(module, pixels, job.rows.codes, np.flatnonzero(job.folds != fold), recipe, seed, told_epoch)
+    fitted = learner.fit(learn, job.config.train.seed + 1000 * job.learners.index(learner) + fold, told_step)
     elapsed = time.perf_counter() - started
     metric = metrics.get(job.config.competition.metric)
-    score = metric.or_none(job.rows.codes[held_out], models.probabilities(module.cpu(), pixels, held_out))
-    weights = job.folder / "checkpoints" / f"{model.name}-f{fold}.safetensors"
-    checkpoints.save(module.backbone, weights)
-    size, sha256 = weights.stat().st_size, sha256_file(weights)
-    write_json(
-        told,
-        {
-            "fold": fold,
-            "file": weights.name,
-            "sha256": sha256,
-            "bytes": size,
-            "score": score,
-            "seconds": elapsed,
-            "device": device,
-        },
-    )
-    return device
+    score = metric.or_none(job.rows.codes[held_out], fitted.probabilities(learner.shown, held_out))
+    weights = job.folder / "checkpoints" / f"{learner.name}-f{fold}{learner.suffix}"
+    fitted.save(weights)
+    fact = Checkpoint(fold, weights.name, sha256_file(weights), weights.stat().st_size, score, elapsed)
+    write_json(told, {**{key: getattr(fact, key) for key in TOLD}, "device": fitted.device})
+    return fitted.device
 
 
 def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Version:
     """Out-of-fold predictions of every model and view, then version.json."""
-    trained = tuple(_trained(job, model) for model in job.config.model)
+    trained = tuple(_trained(job, learner) for learner in job.learners)
     version = Version(
         name=name,
         version=job.folder.name,
@@ -212,33 +178,25 @@ def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Versi
     return version
 
 
-def _trained(job: Job, model: Model) -> TrainedModel:
-    folder = job.source(model)
-    shape, mean, std = sources.shape_of(model, folder)
-    names = job.config.inference.views
-    pixels = images.seen(job.rows.paths, shape, names, root=job.root, cache=job.cache)
+def _trained(job: Job, learner: Learner) -> TrainedModel:
+    model, names = learner.given.model, learner.given.names
     told = [read_json(_fold_file(job.folder, model.name, fold), remedy="train again") for fold in range(job.config.cv.folds)]
-    for fact in told:
-        fact.pop("device")
-    points = tuple(Checkpoint(**fact) for fact in told)
+    points = tuple(Checkpoint(**{key: fact[key] for key in TOLD}) for fact in told)
     found = oof.empty(len(job.rows.ids), len(job.rows.classes), names)
     for checkpoint in points:
-        module = sources.network(model, len(job.rows.classes), folder, pretrained=False)
-        models.load_weights(module, job.folder / "checkpoints" / checkpoint.file)
-        oof.fill(found, module, pixels, np.flatnonzero(job.folds == checkpoint.fold))
+        fitted = learner.load(job.folder / "checkpoints" / checkpoint.file)
+        oof.fill(found, fitted, learner.shown, np.flatnonzero(job.folds == checkpoint.fold))
     oof.save(found, job.folder, model.name)
     return TrainedModel(
         name=model.name,
         backbone=model.backbone,
         arguments=model.arguments,
         pretrained=model.pretrained,
-        input=shape,
-        mean=mean,
-        std=std,
+        input=learner.input,
         checkpoints=points,
         views=tuple(found),
         score=oof.score(job.config.competition.metric, job.rows.codes, found["identity"]),
-        licence=models.data_config(model.backbone, folder)["licence"] if model.pretrained else "",
         build=model.build,
-        sources=sources.keep(model, folder, job.folder),
+        sources=learner.keep(job.folder),
+        **learner.facts(),
     )

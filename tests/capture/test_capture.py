@@ -4,12 +4,15 @@ import json
 import os
 import platform
 import time
+from pathlib import Path
 
 import pytest
 
 from builder import machines
 from builder.capture import probe, stage
 from builder.errors import RunError
+from builder.rehearse import labour, outlook
+from builder.rehearse.benchmark import Speed
 from builder.remote.client import Client
 from builder.remote.retry import Polling
 from builder.standin import control
@@ -44,6 +47,9 @@ def test_a_machine_is_captured_and_can_be_used(client, workspace):
     assert found.layout == "typed"
     assert found.cores <= os.cpu_count()
     assert found.packages["numpy"]
+    assert 0.05 < found.speed_single < 50
+    assert found.speed_every >= 0.5 * found.speed_single
+    assert outlook.pace(found, lambda cores: Speed(found.speed_single, found.speed_every, cores)).known
     assert found.sources["image"].endswith("the stand-in, which is this computer")
     assert machines.load("cpu").file == str(machines.BUILT_IN / "cpu.toml"), "the real one is not replaced"
     record = captured.record()
@@ -82,3 +88,18 @@ def test_the_probe_needs_nothing_and_shows_no_values(tmp_path, monkeypatch):
     assert "hush-hush" not in json.dumps(saw)
     assert saw["mounts"] == {"datasets": {"me": {}}}
     assert (saw["gpus"], saw["memory"] > 0, saw["cores"] > 0) == ([], True, True)
+
+
+def test_the_probe_runs_the_program_that_lies_where_it_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert probe.speed() == {}, "without it, nothing is known"
+    (tmp_path / probe.LABOUR).write_text("import sys; print(1.5 * int(sys.argv[1]))")
+    assert probe.speed() == {"single": 1.5, "every": 1.5 * probe.cores()}
+    (tmp_path / probe.LABOUR).write_text("print('no number')")
+    assert probe.speed() == {}
+
+
+def test_the_cell_before_the_probe_lays_down_the_program_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    exec(stage._labour(), {})  # noqa: S102  the very cell
+    assert (tmp_path / probe.LABOUR).read_text("utf-8") == Path(labour.__file__).read_text("utf-8")

@@ -14,6 +14,7 @@ SEEN = {
     "processor": "Intel(R) Xeon(R) CPU @ 2.00GHz",
     "cores": 4,
     "memory": 31_300_000_000,
+    "speed": {"single": 0.91, "every": 2.3},
     "gpus": [T4, T4],
     "disks": {"working": {"free": 20 << 30}, "tmp": {"free": 55_900_000_000}},
     "mounts": {"datasets": {"me": {"kkb-probe-1a": {}}}},
@@ -33,13 +34,21 @@ def test_what_was_seen_replaces_what_was_known():
     assert (found.device, found.device_memory, found.devices) == ("Tesla T4", 15 << 30, 2)
     assert 31_300_000_000 - (1 << 30) / 10 <= found.memory <= 31_300_000_000, "never larger than it is"
     assert (found.session_limit_s, found.working, found.shape) == (base.session_limit_s, base.working, base.shape)
+    assert (found.speed_single, found.speed_every) == (0.91, 2.3)
     assert found.checked == "2026-11-21"
     assert found.sources["image"] == "2026-11-21; kernel me/probe version 3"
     assert found.sources["limits.session_h"] == base.sources["limits.session_h"]
 
 
+@pytest.mark.parametrize("speed", [{}, None, {"single": "fast", "every": 0.0}, {"single": 1e9, "every": -1.0}])
+def test_a_speed_that_is_none_stays_unknown(speed):
+    _, found = captured(speed=speed)
+    assert (found.speed_single, found.speed_every) == (0.0, 0.0)
+
+
 def test_the_changes_are_told():
     told = seen.changes(*captured())
+    assert "speed_single: - -> 0.91" in told
     assert "python: ('3.12', '3.13') -> ('3.13',)" in told
     assert "numpy: 2.1.3 -> 2.1.4" in told
     assert "pandas: 2.2.3 -> not there" in told

@@ -1,13 +1,19 @@
 """A kernel with tiny weights: its own settings survive, its models and data do not."""
 
+import json
+
 import pytest
 
+from builder import cli, competition, pipeline, scoring
 from builder import config as configs
-from builder import pipeline
-from builder.ci import tiny
+from builder.ci import noise, tiny
+from builder.cli import ci  # noqa: F401  importing it registers its commands
 from builder.errors import UserError
+from builder.runtime.contract import Answer
+from builder.standin import control
 from builder.workspace import Workspace
-from tests import competitions, records
+from tests import competitions, competitions_cells, records
+from tests.competitions_cells import TABLE, TASKS, TEXT
 
 MORE = """
 [[model]]
@@ -39,7 +45,7 @@ def test_models_shrink_and_settings_stay(kernel, tmp_path):
     large = configs.load(kernel)
     assert [model.name for model in small.model] == ["resnet", "effnet"]
     assert {model.backbone for model in small.model} == {tiny.BACKBONE}
-    assert small.model[1].input.model_dump() == {**large.model[1].input.model_dump(), "size": tiny.SIDE}
+    assert small.model[1].input.model_dump() == {**large.model[1].input.model_dump(), "size": noise.SIDE}
     assert not any(model.checkpoints or model.build or model.pretrained for model in small.model)
     assert small.inference.views == large.inference.views
     assert small.inference.members == ()
@@ -49,21 +55,17 @@ def test_models_shrink_and_settings_stay(kernel, tmp_path):
 
 
 def test_the_noise_is_laid_out_as_the_competition_is(kernel, tmp_path):
-    from builder import competition
-
     made = tiny.make(kernel, tmp_path / "tiny")
     config = configs.load(made.workspace.kernels / "animals")
     rows = competition.train_rows(config, made.data)
-    assert len(rows.ids) == tiny.EACH * len(rows.classes)
+    assert len(rows.ids) == noise.EACH * len(rows.classes)
     assert all(path.is_file() for path in rows.paths)
-    assert len(competition.read_table(made.hidden / "test.csv")) == tiny.HIDDEN
+    assert len(competition.read_table(made.hidden / "test.csv")) == noise.HIDDEN
     assert set(competition.read_table(made.hidden / "solution.csv")["Usage"]) == {"Public", "Private"}
 
 
 @pytest.mark.slow
 def test_classes_and_form_are_those_of_the_plan(workspace, tmp_path):
-    from builder import competition
-
     root = competitions.write(tmp_path / "animals", classes=("cat", "dog", "eel"), rows=60, form="columns")
     kernel = records.finished(workspace, root)
     pipeline.plan(kernel)
@@ -87,3 +89,134 @@ def test_the_kernels_own_workspace_is_not_written(kernel, workspace, tmp_path):
     made = tiny.make(kernel, tmp_path / "tiny")
     assert isinstance(made.workspace, Workspace)
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
+
+
+WORDS = """
+[[model]]
+name = "words"
+backbone = "text/gru"
+arguments = { width = 512, layers = 2 }
+text = { length = 64, side = "left", vocabulary = 30000 }
+
+[[model]]
+name = "bert"
+backbone = "hf/weights/bert"
+"""
+TREES = """
+[[model]]
+name = "trees"
+backbone = "table/xgboost"
+arguments = { max_depth = 3 }
+"""
+
+
+@pytest.fixture
+def cells(workspace, tmp_path):
+    """Make the kernel of a competition without images, whose data are nowhere."""
+
+    def make(task, more=""):
+        folder = workspace.kernels / "cells"
+        folder.mkdir()
+        models = competitions_cells.MODELS[task] + (WORDS if task == TEXT else TREES)
+        (folder / "kernel.toml").write_text(competitions_cells.config(tmp_path / "nowhere", task, models=models, more=more))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_competition_without_images_is_made_of_cells(cells, tmp_path, task):
+    made = tiny.make(cells(task), tmp_path / "tiny")
+    config = configs.load(made.workspace.kernels / "cells")
+    rows = competition.train_rows(config, made.data)
+    assert len(rows.ids) == noise.EACH * len(rows.classes)
+    assert {path.name for path in made.data.iterdir()} == {"train.csv", "test.csv", "sample_submission.csv"}
+    read = competition.columns_of(config, made.data)
+    assert all(len({row[column] for row in rows.cells}) > 1 for column in read), "a column that says nothing is no column"
+    assert len(set(rows.groups)) == (noise.EACH if task == TEXT else 0)
+    added = control.add_competition(
+        tmp_path / "home", "tiny-cells", data=made.data, hidden=made.hidden, metric=config.competition.metric
+    )
+    assert added["rows"] == noise.HIDDEN
+
+
+def test_models_of_cells_keep_their_kind(cells, tmp_path):
+    made = tiny.make(cells(TEXT), tmp_path / "tiny")
+    linear, words, bert = configs.load(made.workspace.kernels / "cells").model
+    assert [model.backbone for model in (linear, words, bert)] == ["text/linear", "text/gru", "text/lstm"]
+    assert words.arguments == bert.arguments == tiny.RECURRENT
+    assert (words.text.length, words.text.side, words.text.vocabulary) == (64, "left", tiny.VOCABULARY)
+    assert (configs.load(made.workspace.kernels / "cells").cv.scheme) == "group"
+
+
+def test_models_of_tables_stay_as_they_are(cells, tmp_path):
+    made = tiny.make(kernel := cells(TABLE), tmp_path / "tiny")
+    small, large = configs.load(made.workspace.kernels / "cells"), configs.load(kernel)
+    assert [(model.backbone, model.arguments) for model in small.model] == [(m.backbone, m.arguments) for m in large.model]
+
+
+def test_columns_are_those_of_kernel_toml(cells, tmp_path):
+    folder = cells(TABLE)
+    text = (folder / "kernel.toml").read_text().replace('target = "survived"', 'target = "survived"\ncolumns = ["age", "port"]')
+    (folder / "kernel.toml").write_text(text)
+    (folder / "hooks.py").write_text("def transform(table, state):\n    return table\n")
+    train = competition.read_table(tiny.make(folder, tmp_path / "tiny").data / "train.csv")
+    assert sorted(train.columns) == ["age", "passenger", "port", "survived"]
+    assert all(cell.isdecimal() for cell in train["port"]), "a hook may take it for a number, or for a word"
+
+
+def test_columns_that_nobody_tells_are_refused_where_a_hook_may_ask_for_them(cells, tmp_path):
+    folder = cells(TABLE)
+    (folder / "hooks.py").write_text("def transform(table, state):\n    return table\n")
+    with pytest.raises(UserError, match=r"hooks\.py") as refused:
+        tiny.make(folder, tmp_path / "tiny")
+    assert "data.columns" in refused.value.remedy
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_what_a_recipe_knows_of_columns():
+    features = [
+        {"column": "sex", "part": "text", "values": ["male", "female"]},
+        {"column": "sex", "part": "text", "counts": {"male": 3}},
+        {"column": "age", "part": "number"},
+        {"column": "day", "part": "weekday ymd"},
+        {"column": "day", "part": "year ymd"},
+        {"column": "name", "part": "title", "values": ["Mr", "Mrs"]},
+        {"column": "made", "part": "number"},
+    ]
+    recipe = {"columns": ["sex", "age", "day", "name"], "features": features}
+    said = tiny._said(recipe)
+    assert list(said) == recipe["columns"], "what a hook makes is in no file"
+    assert said["sex"] == ("male", "female", "")
+    assert (said["age"], said["day"], said["name"]) == (noise.NUMBERS, noise.DATES, noise.EITHER)
+
+
+@pytest.mark.parametrize(
+    ("form", "columns", "key", "metric"),
+    [
+        ("probability", ("label",), "", "auc"),
+        ("columns", ("p_no", "p_yes"), "", "logloss"),
+        ("strings", ("label",), "", "map@2"),
+        ("labels", ("label",), "", "f1_macro"),
+        ("long", ("value",), "{id}_{class}", "mean(auc)"),
+    ],
+)
+def test_every_form_of_a_plan_is_one_that_a_stand_in_scores(cells, tmp_path, form, columns, key, metric):
+    answer = Answer("submission.csv", "review_id", form, columns, ("no", "yes"), "id_class" if key else "", key)
+    config = configs.load(cells(TEXT))
+    facts = noise.Facts(answer, {"document": noise.TEXTS})
+    noise.write(config, facts, tmp_path / "data", tmp_path / "hidden")
+    added = control.add_competition(tmp_path / "home", "tiny", data=tmp_path / "data", hidden=tmp_path / "hidden", metric=metric)
+    assert added["rows"] == noise.HIDDEN * (2 if key else 1)
+    solution = scoring.read_table(tmp_path / "hidden" / "solution.csv")
+    assert set(solution["Usage"]) == {"Public", "Private"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_every_stage_of_a_kernel_without_images_works_on_noise(cells, capfd, task):
+    cells(task)
+    code = cli.run(["ci", "tiny", "cells", "--json"])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    assert json.loads(out)["label"] == "Scored"

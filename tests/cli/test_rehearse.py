@@ -25,7 +25,15 @@ FORECAST = Finding("must-fix", "forecast", "120,000 rows will not fit", "fewer u
         (["animals", "--notebook", "a.ipynb"], "exclude each other"),
         (["animals", "--machine", "cpu"], "--machine goes with --notebook only"),
         (["animals", "--dataset", "me/x=y"], "--dataset goes with --notebook only"),
-        (["--notebook", "a.ipynb", "--all"], "--all goes with a kernel only"),
+        (["--notebook", "a.ipynb", "--all"], "--all goes with a rehearsal of a kernel here only"),
+        (["--notebook", "a.ipynb", "--on", "kaggle"], "--on makes no sense"),
+        (["animals", "--on", "kagle"], "--on makes no sense"),
+        (["--on", "kaggle"], "nothing to rehearse"),
+        (["animals", "--standin"], "--standin goes with --on kaggle only"),
+        (["animals", "--no-wait"], "--no-wait goes with --on kaggle only"),
+        (["animals", "--on", "kaggle", "--limit", "20min"], "--limit goes with"),
+        (["animals", "--on", "kaggle", "--keep"], "--keep goes with"),
+        (["animals", "--on", "kaggle", "--memory", "2GB"], "--memory goes with --notebook only"),
     ],
 )
 def test_options_that_do_not_go_together_are_2(capsys, workspace, typed, message):
@@ -33,6 +41,15 @@ def test_options_that_do_not_go_together_are_2(capsys, workspace, typed, message
     told = json.loads(capsys.readouterr().out)
     assert message in told["message"]
     assert told["remedy"]
+
+
+def test_the_help_fits_on_a_screen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    assert cli.run(["rehearse", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) <= 32
+    assert all(option in told for option in ("--on kaggle", "--rows", "--notebook FILE"))
 
 
 @pytest.mark.parametrize(

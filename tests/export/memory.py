@@ -28,6 +28,7 @@ from pathlib import Path
 from builder import metrics
 from builder.export import fold, stage
 from builder.runtime.contract import Input
+from builder.shown import Pixels
 from tests.export import memory
 
 assert "torch" not in sys.modules
@@ -36,7 +37,7 @@ np.save(folder / "pixels.npy", np.random.default_rng(0).integers(0, 256, (64, 22
 pixels = np.load(folder / "pixels.npy", mmap_mode="r")
 kind = sys.argv[2]
 recipe = fold.Recipe(folder, "onnx", kind, ("identity",), 32, None, metrics.get("accuracy"), np.arange(64) % 10, "cpu", 2, "")
-given = fold.Given("m", 0, memory.Resnet(), Input(224, 224), {"identity": pixels}, apart=sys.argv[3] == "apart")
+given = fold.Given("m", 0, memory.Resnet(), Input(224, 224), Pixels({"identity": pixels}), apart=sys.argv[3] == "apart")
 started = time.perf_counter()
 made = fold.export(recipe, given, np.arange(32))
 print(json.dumps({"seconds": time.perf_counter() - started, "bytes": made.model.bytes}))

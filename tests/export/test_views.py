@@ -11,6 +11,7 @@ from builder import competition, config, images, metrics
 from builder.errors import ConfigError, UserError
 from builder.export import parity, record, source, stage
 from builder.runtime import backends, inputs, views
+from builder.shown import size_of
 from builder.train import record as trained
 from builder.train import stage as training
 from builder.workspace import write_text
@@ -60,7 +61,7 @@ def test_a_competition_with_views_of_other_sizes_from_pixels_to_predictions(work
         ]
     assert set(made.decode_ms) == {views.input_of(view, model.input).key for view in VIEWS}
     assert len(made.decode_ms) == 3
-    prices = {view: record.price(made, made.models[0], None, 32, size=record.size_of(view, model.input)) for view in VIEWS}
+    prices = {view: record.price(made, made.models[0], None, 32, size=size_of(view, model.input)) for view in VIEWS}
     assert prices["hflip"] == prices["identity"] == prices["identity@topleft75"]
     assert prices["hflip@48"].ms_per_sample > prices["identity"].ms_per_sample
     values = np.load(made.folder / made.probe("resnet").values.file)
@@ -151,7 +152,7 @@ def test_a_price_is_told_for_the_size_that_a_view_shows(tmp_path):
     made = record.Export("d", "v001", tmp_path, "fp32", VIEWS, (model,), {}, {}, "a test", {})
     assert record.price(made, model, None, 32).ms_per_sample == 1.0
     assert record.price(made, model, None, 32, size="48x48").ms_per_sample == 2.0
-    with pytest.raises(UserError, match="at 64x64 pixels"):
+    with pytest.raises(UserError, match="at 64x64"):
         record.price(made, model, None, 32, size="64x64")
     unit = record.UnitPrice("onnxruntime", 32, 0.5, 9.0, 3.0, 8.0)
     record.Prices("t4x2", {}, {record.priced_as("m.onnx", "48x48"): unit}).write(tmp_path)

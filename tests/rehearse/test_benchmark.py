@@ -1,11 +1,15 @@
 """The built-in benchmark: measured once a day, in processes of their own, and remembered for the machine that it ran on."""
 
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from builder.rehearse import benchmark
+from builder.errors import RunError
+from builder.rehearse import benchmark, labour
 from builder.rehearse.benchmark import Speed
 
 
@@ -36,6 +40,27 @@ def test_a_broken_memory_is_measured_again(tmp_path, measured, text):
     path.write_text(text)
     assert benchmark.here(tmp_path, 2) == Speed(1.0, 1.5, 2)
     assert measured == [2, 2]
+
+
+def test_a_machine_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
+    program = tmp_path / "labour.py"
+    monkeypatch.setattr(labour, "__file__", str(program))
+    for source in ("print('no number')", "raise SystemExit(3)", ""):
+        program.write_text(source)
+        with pytest.raises(RunError, match="speed could not be measured"):
+            benchmark.measure(1)
+
+
+def test_the_program_asks_for_nothing_of_ours(tmp_path):
+    """It is copied to machines where nothing of ours is."""
+    source = Path(labour.__file__).read_text("utf-8")
+    copy = tmp_path / "copied.py"
+    copy.write_text(source.replace("ROUND_S = 0.8", "ROUND_S = 0.03"))
+    ran = subprocess.run(
+        [sys.executable, "-P", str(copy), "2"], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    assert float(ran.stdout) > 0
+    assert "builder" not in source
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
-from builder import competition, config
+from builder import competition, config, scoring
 from builder.errors import UserError
 from builder.rehearse import draft, hidden
-from tests import competitions
+from builder.runtime.contract import Answer
+from tests import competitions, competitions_cells
+from tests.competitions_cells import TEXT
 
 
 @pytest.fixture
@@ -81,8 +84,8 @@ def test_more_rows_than_there_are_are_drawn_again_under_new_ids(made):
     asked = list(table(found.competition / "test.csv")["image_id"])
     assert found.rows == len(asked) == len(set(asked)) == 150
     assert set(fold_of) < set(asked)
-    folds, truth = json.loads(found.folds.read_text()), dict(table(root / "train.csv").values.tolist())
-    solution = dict(table(found.solution)[["image_id", "label"]].values.tolist())
+    folds, truth = json.loads(found.folds.read_text()), dict(table(root / "train.csv").to_numpy().tolist())
+    solution = dict(table(found.solution)[["image_id", "label"]].to_numpy().tolist())
     content = {(root / "train_images" / f"{name}.png").read_bytes(): name for name in fold_of}
     for name in asked:
         original = content[(found.competition / "test_images" / f"{name}.png").read_bytes()]
@@ -156,3 +159,94 @@ def test_the_sample_has_the_form_of_the_visible_one(tmp_path, form):
     found = hidden.from_training(config.load(tmp_path), root, {f"a{i:03d}": 0 for i in range(60)}, 5, tmp_path / "hidden")
     shown = table(root / "sample_submission.csv")
     assert list(table(found.competition / "sample_submission.csv").columns) == list(shown.columns)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    root = competitions_cells.write(tmp_path / "reviews", TEXT, rows=60, classes=("no", "yes"))
+    (tmp_path / "kernel.toml").write_text(competitions_cells.config(root, TEXT))
+    train = competition.read_table(root / "train.csv")
+    fold_of = {name: int(film) % 2 for name, film in zip(train["review_id"], train["movie_id"], strict=True)}
+    return config.load(tmp_path), root, fold_of, tmp_path / "hidden"
+
+
+def test_rows_without_images_have_cells_only(reviews):
+    settings, root, fold_of, folder = reviews
+    found = hidden.from_training(settings, root, fold_of, 20, folder)
+    assert {path.name for path in found.competition.iterdir()} == {"train.csv", "test.csv", "sample_submission.csv"}
+    known = competition.read_table(root / "train.csv").set_index("review_id")
+    for row in table(found.competition / "test.csv").to_dict("records"):
+        assert {**row, "label": known["label"][row["review_id"]]} == {
+            "review_id": row["review_id"],
+            **known.loc[row["review_id"]],
+        }
+
+
+def test_rows_that_are_drawn_again_stay_in_their_group_and_its_fold(reviews):
+    settings, root, fold_of, folder = reviews
+    found = hidden.from_training(settings, root, fold_of, 200, folder)
+    test, folds = table(found.competition / "test.csv"), json.loads(found.folds.read_text())
+    assert len(set(test["review_id"])) == 200
+    assert all(folds[name] == int(film) % 2 for name, film in zip(test["review_id"], test["movie_id"], strict=True))
+    known = competition.read_table(root / "train.csv")
+    pairs = set(zip(known["movie_id"], known["document"], strict=True))
+    assert set(zip(test["movie_id"], test["document"], strict=True)) == pairs
+
+
+ANSWERS = {
+    "probability": (("label",), "", lambda row: {"label": int(row == "yes")}),
+    "columns": (("p_yes", "p_no"), "", lambda row: {"p_yes": int(row == "yes"), "p_no": int(row == "no")}),
+    "labels": (("label",), "", lambda row: {"label": row}),
+}
+
+
+@pytest.mark.parametrize("form", ANSWERS)
+def test_the_right_answer_in_the_form_of_the_plan_has_the_best_score(reviews, form):
+    settings, root, fold_of, folder = reviews
+    columns, _, right = ANSWERS[form]
+    sample = table(root / "sample_submission.csv")
+    for column in columns:
+        sample[column] = "no" if form == "labels" else "0.5"
+    sample[["review_id", *columns]].to_csv(root / "sample_submission.csv", index=False)
+    answer = Answer("submission.csv", "review_id", form, columns, ("no", "yes"))
+    found = hidden.from_training(settings, root, fold_of, 20, folder, answer=answer)
+    truth = dict(zip(*(table(root / "train.csv")[name] for name in ("review_id", "label")), strict=True))
+    best = table(found.competition / "sample_submission.csv")
+    for column in columns:
+        best[column] = [right(truth[name])[column] for name in best["review_id"]]
+    best.to_csv(folder / "best.csv", index=False)
+    sampled = found.competition / "sample_submission.csv"
+    metric = "accuracy" if form == "labels" else "auc"
+    assert scoring.score(folder / "best.csv", found.solution, sampled, metric).public == "1.00000"
+    assert float(scoring.score(sampled, found.solution, sampled, metric).public) <= 0.75
+
+
+def test_the_long_form_has_a_row_for_each_id_and_class(reviews):
+    settings, root, fold_of, folder = reviews
+    (root / "sample_submission.csv").write_text("id_class,value\n7000780_no,0.5\n")
+    answer = Answer("submission.csv", "review_id", "long", ("value",), ("no", "yes"), "id_class", "{id}_{class}")
+    found = hidden.from_training(settings, root, fold_of, 20, folder, answer=answer)
+    sample, solution = table(found.competition / "sample_submission.csv"), table(found.solution)
+    assert list(sample["id_class"]) == list(solution["id_class"])
+    ids = table(found.competition / "test.csv")["review_id"]
+    assert list(sample["id_class"]) == [f"{name}_{label}" for name in ids for label in ("no", "yes")]
+    assert set(sample["value"]) == {"0.5"}
+    best = sample.assign(value=solution["label"])
+    best.to_csv(folder / "best.csv", index=False)
+    sampled = found.competition / "sample_submission.csv"
+    assert scoring.score(folder / "best.csv", found.solution, sampled, "mean(auc)").public == "1.00000"
+
+
+def test_a_parquet_sample_stays_one_with_its_types(reviews):
+    settings, root, fold_of, folder = reviews
+    sample = pd.DataFrame({"review_id": [7000780], "label": [0.5]})
+    sample.to_parquet(root / "sample.parquet", index=False)
+    data = settings.data.model_copy(update={"sample_submission": "sample.parquet"})
+    found = hidden.from_training(settings.model_copy(update={"data": data}), root, fold_of, 20, folder)
+    made = pd.read_parquet(found.competition / "sample.parquet")
+    assert made.dtypes.to_dict() == sample.dtypes.to_dict()
+    assert list(made["review_id"].astype(str)) == list(table(found.competition / "test.csv")["review_id"])
+
+
+def test_a_row_without_a_fold_is_no_row_that_a_model_left_out():
+    assert hidden.honest_folds(["a", "b", "c", "d"], [0, -1, 1, 2], {-1, 0, 1}) == {"a": 0, "c": 1}

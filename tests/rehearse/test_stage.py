@@ -115,11 +115,12 @@ def test_the_usual_odd_sets_end_well_and_count_what_fell_back(kernel):
 
 @pytest.mark.slow
 def test_every_odd_set_ends_well(kernel):
-    """The tables have a column beside the id, so that each set has something to change."""
+    """The tables have columns of every kind beside the id, so that each set has something to change."""
     for name in ("train.csv", "test.csv"):
         path = kernel.root / name
         head, *rows = path.read_text().splitlines()
-        lines = [f"{head},camera,note"] + [f"{row},{'ab'[n % 2]}x,{'many words ' * 5}{n}" for n, row in enumerate(rows)]
+        lines = [f"{head},age,camera,note"]
+        lines += [f"{row},{n},{'ab'[n % 2]}x,{'many words ' * 5}{n}" for n, row in enumerate(rows)]
         path.write_text("\n".join(lines) + "\n")
     found = pipeline.rehearse(kernel, rows=20, sets="all", keep=True)
     assert (found.label, found.ok) == (SCORED, True), found.findings

@@ -145,7 +145,7 @@ def torchscript(torch, tree, path):
 def test_a_plan_for_a_backend_that_is_unknown_is_refused(kaggle):
     tree = Tree(kaggle, samples=1)
     tree.plan["units"][1]["backend"] = "onnx"
-    with pytest.raises(ValueError, match="unit 2 has backend 'onnx'; known are onnxruntime, openvino, torchscript; run"):
+    with pytest.raises(ValueError, match=r"unit 2 has backend 'onnx'; known are onnxruntime, .*, xgboost; run"):
         kkb_runtime.run(tree.plan, tree.datasets)
 
 

@@ -13,6 +13,10 @@ LATE = {
     "onnx_backend": {"onnxruntime", "torch"},
     "openvino_backend": {"openvino"},
     "torchscript_backend": {"torch"},
+    "lightgbm_backend": {"lightgbm"},
+    "xgboost_backend": {"xgboost"},
+    "tokens": {"tokenizers"},
+    "terms": {"sklearn", "scipy"},
     "inputs": {"PIL", "cv2"},
     "result": {"matplotlib"},
 }

@@ -146,6 +146,9 @@ FAULTS = {
     "no usage": (solution(("id", "label", "use"), GOOD), "Usage"),
     "wrong usage": (solution(("id", "label", "Usage"), [(key, label, "Open") for key, label, _ in GOOD]), "Open"),
     "no label": (solution(("id", "Usage"), [(key, usage) for key, _, usage in GOOD]), "label"),
+    "a row without truth": (solution(("id", "label", "Usage"), [*GOOD[:9], (109, " ", "Private")]), "109"),
+    "nothing to score": (solution(("id", "label", "Usage"), [(key, label, "Ignored") for key, label, _ in GOOD]), "Ignored"),
+    "truth in other columns": (solution(("id", "p", "q", "Usage"), [(key, 0, 1, use) for key, _, use in GOOD]), "p, q"),
     "another id column": (solution(("key", "label", "Usage"), GOOD), "key"),
 }
 
@@ -199,3 +202,99 @@ def test_a_label_without_a_column_is_refused(tmp_path, parts):
     write_table(parts[1] / "solution.csv", ("id", "label", "Usage"), [(100 + n, "one", "Public") for n in range(10)])
     with pytest.raises(UserError, match="no column"):
         add(tmp_path, parts)
+
+
+IDS = [100 + n for n in range(10)]
+PARTS = ["Public"] * 5 + ["Private"] * 5
+
+
+def forms(parts, sample, truth, *, test="id"):
+    """Write samples, test tables and the solution: header and cells of a row; `truth` of each row."""
+    (header, cells), (key, *names) = sample, truth[0]
+    for folder, ids in ((parts[0], IDS[:3]), (parts[1], IDS)):
+        write_table(folder / "test.csv", (test, "x"), [(name, 1) for name in ids])
+        write_table(folder / "sample_submission.csv", header, [row for name in ids for row in cells(name)])
+    rows = [(*row, use) for name, use in zip(IDS, PARTS, strict=True) for row in truth[1](name)]
+    write_table(parts[1] / "solution.csv", (key, *names, "Usage"), rows)
+    return parts
+
+
+def one(*values):
+    return lambda name: [(name, *values)]
+
+
+def of(name):
+    """The class of a row."""
+    return name % 2
+
+
+FORMS = {
+    "labels": ("accuracy", (("id", "y"), one(0)), (("id", "y"), lambda name: [(name, of(name))])),
+    "words": ("f1_macro", (("id", "y"), one("cat")), (("id", "y"), lambda name: [(name, ("cat", "dog")[of(name)])])),
+    "probability": ("auc", (("id", "y"), one(0.5)), (("id", "y"), lambda name: [(name, of(name))])),
+    "columns": ("logloss", (("id", "b", "a"), one(0.5, 0.5)), (("id", "y"), lambda name: [(name, "ab"[of(name)])])),
+    "several truths": (
+        "auc",
+        (("id", "p", "q"), one(0.5, 0.5)),
+        (("id", "q", "p"), lambda name: [(name, of(name), 1 - of(name))]),
+    ),
+    "targets": ("mean(rmse)", (("id", "p", "q"), one(0, 0)), (("id", "p", "q"), lambda name: [(name, 1.5, name)])),
+    "label strings": ("f1_samples", (("id", "y"), one("a b")), (("id", "y"), lambda name: [(name, ("a", "b a")[of(name)])])),
+    "no label at all": ("f1_samples", (("id", "y"), one("a")), (("id", "y"), lambda name: [(name, ("a", "")[of(name)])])),
+    "a ranking": ("map@3", (("id", "y"), one("a b c")), (("id", "y"), lambda name: [(name, "ab"[of(name)])])),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_taken(tmp_path, parts, form):
+    metric, sample, truth = FORMS[form]
+    forms(parts, sample, truth)
+    assert add(tmp_path, parts, metric=metric)["rows"] == 10
+
+
+@pytest.mark.parametrize("key", ["{name}_{label}", "{label}-{name}", "{name}{label}"])
+def test_the_long_form_is_taken_when_its_ids_are_made_of_those_of_the_test(tmp_path, parts, key):
+    def keys(name):
+        return [key.format(name=name, label=label) for label in ("big_cat", "dog")]
+
+    long = ("key", "y"), lambda name: [(spelled, 0.5) for spelled in keys(name)]
+    truth = ("key", "y"), lambda name: list(zip(keys(name), (of(name), 1 - of(name)), strict=True))
+    assert add(tmp_path, forms(parts, long, truth, test="scan"), metric="auc")["rows"] == 20
+
+
+def test_long_ids_of_something_else_are_refused(tmp_path, parts):
+    rows = ("key", "y"), lambda name: [(f"{name}_{label}", 0.5) for label in ("cat", "dog")]
+    truth = ("key", "y"), lambda name: [(f"{name}_{label}", of(name)) for label in ("cat", "dog")]
+    forms(parts, rows, truth, test="scan")
+    write_table(parts[1] / "test.csv", ("scan", "x"), [(name, 1) for name in [*IDS[:9], 999]])
+    with pytest.raises(UserError, match="lacks the id column") as caught:
+        add(tmp_path, parts, metric="auc")
+    assert "joins with classes" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "sample", "truth", "word"),
+    [
+        ("auc", one(0.5), lambda name: [(name, ("no", "yes")[of(name)])], "0 and 1"),
+        ("logloss", one(0.3), lambda name: [(name, name % 3)], "0 and 1"),
+        ("auc", one(0.5), lambda name: [(name, int(name < 105))], "a class is missing"),
+        ("rmse", one(0.5), lambda name: [(name, ("no", "yes")[of(name)])], "number"),
+        ("mcc", one("nan"), lambda name: [(name, of(name))], "nan"),
+        ("metric.py:mine", one(0.5), lambda name: [(name, of(name))], "metric.py"),
+    ],
+)
+def test_what_the_metric_cannot_score_is_refused(tmp_path, parts, metric, sample, truth, word):
+    with pytest.raises(UserError) as caught:
+        add(tmp_path, forms(parts, (("id", "y"), sample), (("id", "y"), truth)), metric=metric)
+    assert word in str(caught.value)
+    assert str(parts[1]) in str(caught.value) or metric == "metric.py:mine"
+    assert list((tmp_path / "home" / "competitions").glob("*")) == []
+
+
+@pytest.mark.parametrize(("slug", "metric", "rows"), [("nsmc", "auc", 3000), ("titanic", "accuracy", 191)])
+def test_real_competitions_without_images_are_taken(tmp_path, slug, metric, rows):
+    data = Path(__file__).parents[3] / "shared" / "data"
+    if not (data / f"{slug}.zip").is_file():
+        pytest.skip(f"{slug}.zip is not here")
+    added = add(tmp_path, (data / f"{slug}.zip", data / f"{slug}-hidden.zip"), slug=slug, metric=metric)
+    assert (added["rows"], added["train_files"], added["hidden_files"]) == (rows, 3, 3)

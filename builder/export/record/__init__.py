@@ -1,10 +1,10 @@
 """export.json: portable models of one version, how far they are from their source, and what they cost.
 
-`weights/<name>/vNNN/exports/<digest>/` holds export.json, <model>-f<fold>-<precision>.onnx (or .ts.bin, and .onnx.data beside a
-graph over 2 GB), oof-<model>-<view>.npy, and <model>-probe.json with <model>-probe.npy. An `oof` file is float32 (rows, classes):
-out-of-fold probabilities of the exported models in the order of the version's folds.csv, NaN for rows that no model left out.
-`prices-<machine>.json` is what a run on that machine measured; it may come later, and is preferred. A folder without export.json
-is unfinished.
+`weights/<name>/vNNN/exports/<digest>/` holds export.json, <model>-f<fold>-<precision>.onnx (or .ts.bin, .lgb.txt, .xgb.json;
+with .onnx.data beside a graph over 2 GB, and <model>.recipe.json beside models that read cells), oof-<model>-<view>.npy, and
+<model>-probe.json with <model>-probe.npy. An `oof` file is float32 (rows, classes): out-of-fold probabilities of the exported
+models in the order of the version's folds.csv, NaN for rows that no model left out. `prices-<machine>.json` is what a run on
+that machine measured; it may come later, and is preferred. A folder without export.json is unfinished.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from builder.export.record.prices import (
     price,
     priced_as,
     prices_file,
-    size_of,
 )
 from builder.workspace import read_json, sha256_file, write_json
 
@@ -55,9 +54,14 @@ __all__ = [
     "price",
     "priced_as",
     "prices_file",
+    "recipe_name",
     "score_delta",
-    "size_of",
 ]
+
+
+def recipe_name(model: str) -> str:
+    """What the recipe of a model is called, beside its folds."""
+    return f"{model}.recipe.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class ExportedModel:
     """One fold of one model in its portable form.
 
     Attributes:
-        beside: Files that must lie beside `file`: the weights of a graph over 2 GB.
+        beside: Files that must lie beside `file`: the weights of a graph over 2 GB, the recipe of a model that reads cells.
         batches: Batch sizes that were compared.
         max_abs_diff: Largest difference of a probability from the source over all rungs of `precision`.
         argmax_equal: Share of rows with the same most likely class, close calls left out.
@@ -134,6 +138,7 @@ class Export:
     """All portable models of one version.
 
     Attributes:
+        views: Those that kernel.toml asks for; `scores` says which of them a model has.
         decode_ms: Preprocessing key -> milliseconds per sample to read and resize one image.
         scores: Model -> view -> competition metric of the exported models on all out-of-fold rows; None where it has none.
         prices_from: The processor on which the prices were measured.
@@ -172,7 +177,7 @@ class Export:
         files = [file for model in self.models for file in model.files]
         files += [file for probe in self.probes for file in (probe.table, probe.values)]
         sized = all((p := self.folder / f.file).is_file() and p.stat().st_size == f.bytes for f in files)
-        return sized and all(self.oof(name, view).is_file() for name in self.scores for view in self.views)
+        return sized and all(self.oof(name, view).is_file() for name, seen in self.scores.items() for view in seen)
 
     def write(self) -> None:
         """Write export.json, the last act of an export."""

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
-from builder.runtime import views
 from builder.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from builder.export.record import Export, ExportedModel
-    from builder.runtime.contract import Input
 
 FILE = "export.json"
 SCHEMA = 2
 HOME = "home"
-BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}  # what runs a format unless kernel.toml says otherwise
+BACKENDS = {  # what runs a format unless kernel.toml says otherwise
+    "onnx": "onnxruntime",
+    "torchscript": "torchscript",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Priced:
         batch: Samples per call -> `first_ms` (of the first call of that size), `median_ms` and `p99_ms` per sample.
         peak_mb: Largest resident memory of the process, in MB.
         error: Why there is no price; empty when there is one.
-        size: The pixels that it was given, `288x288`; empty for the model's own size.
+        size: Of what it was given, as `shown.size_of` says it: `288x288`, `64 tokens`; empty for the model's own size.
     """
 
     file: str
@@ -46,12 +49,6 @@ class Priced:
     peak_mb: float = 0.0
     error: str = ""
     size: str = ""
-
-
-def size_of(view: str, base: Input) -> str:
-    """What prices call the pixels that a model of the input `base` sees under a view: `288x288`; empty for the model's own."""
-    height, width = views.shape_of(view, base)
-    return "" if {height, width} == {base.height, base.width} else f"{height}x{width}"
 
 
 def priced_as(file: str, size: str) -> str:
@@ -125,8 +122,8 @@ def load_prices(folder: Path, machine: str) -> Prices | None:
 def price(export: Export, model: ExportedModel, prices: Prices | None, batch: int, backend: str = "", size: str = "") -> Price:
     """What `model` costs in batches of `batch`, by the run on Kaggle when there was one, else by this export.
 
-    A file that the run did not price costs what another fold of the same model did: their graphs are equal. `size` is that of
-    the pixels, as `size_of` says it. Raises UserError when `backend` (default: the one of the model's format) has no price.
+    A file that the run did not price costs what another fold of the same model did: their graphs are equal. `size` is as
+    `shown.size_of` says it. Raises UserError when `backend` (default: the one of the model's format) has no price.
     """
     wanted = backend or BACKENDS[model.format]
     if prices:
@@ -144,7 +141,7 @@ def price(export: Export, model: ExportedModel, prices: Prices | None, batch: in
         return Price(wanted, int(nearest), model.ms_per_sample[nearest], model.load_ms, HOME)
     why = next((one.error for one in model.prices if one.backend == wanted and one.error), f"{wanted} was not measured")
     raise UserError(
-        f"{model.file} has no price with {wanted}" + (f" at {size} pixels" if size else ""),
+        f"{model.file} has no price with {wanted}" + (f" at {size}" if size else ""),
         file=export.folder / FILE,
         found=why,
         remedy="choose another backend",

@@ -17,6 +17,7 @@ PLATFORM = re.compile(r"manylinux_(\d+)_(\d+)_x86_64")
 # Old names of the same thing: the glibc that they promise.
 MANYLINUX = {"manylinux1_x86_64": (2, 5), "manylinux2010_x86_64": (2, 12), "manylinux2014_x86_64": (2, 17)}
 BACKENDS = {"onnx": "onnxruntime", "torchscript": "torch", "torch": "torch", "openvino": "openvino"}
+MODELS = (".onnx", ".ts.bin", ".lgb.txt", ".xgb.json")
 NON_COMMERCIAL = re.compile(r"\b(nc|non-?commercial|research[- ]only|no[- ]derivatives)\b", re.IGNORECASE)
 
 
@@ -171,7 +172,7 @@ def unused_file(subject: Subject) -> Iterator[Found]:
         return
     used = {(unit.dataset, unit.file) for unit in subject.plan.units}
     for bundle in _sound(subject):
-        idle = sorted(n for n in bundle.manifest if n.endswith((".onnx", ".torchscript")) and (bundle.key, n) not in used)
+        idle = sorted(n for n in bundle.manifest if n.endswith(MODELS) and (bundle.key, n) not in used)
         if idle:
             yield Found(f"the plan does not use {', '.join(idle[:5])}", "nothing, or bundle again", bundle.folder)
 

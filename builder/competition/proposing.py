@@ -1,0 +1,214 @@
+"""What the files of a competition suggest for kernel.toml: task, columns, folds and metric. A person is shown all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.competition import columns, pictures
+from builder.competition.tables import class_order, read_table, submission_form
+from builder.config import IMAGES, TABLES, TASKS, TEXTS
+from builder.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from builder.config import Data
+
+    Table = pd.DataFrame
+
+METRICS = {"probability": "auc", "columns": "logloss"}  # form of the submission -> what usually scores it; else accuracy
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the files suggest for kernel.toml, with what it was concluded from.
+
+    Attributes:
+        id, target, image, test_image, task, text, columns, group: Values of the keys of `[data]` of the same name.
+        form: Form of the submission: `labels`, `columns` or `probability`.
+        classes: Number of classes.
+        rows: Number of training rows.
+        width, height: Median size of some training images, in pixels.
+        metric: The likeliest metric of such a submission.
+        why: What the task was concluded from, for a person.
+    """
+
+    id: str
+    target: str
+    image: str
+    test_image: str
+    form: str
+    classes: int
+    rows: int
+    width: int = 0
+    height: int = 0
+    task: str = IMAGES
+    text: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    group: str = ""
+    metric: str = "accuracy"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The two tables of a competition, where they lie, and their id column."""
+
+    root: Path
+    train: Table
+    test: Table
+    identity: str
+
+    def shared(self, target: str) -> list[str]:
+        """Columns that both tables have, the id and the target left out."""
+        names = [str(name) for name in self.test.columns]
+        return [name for name in names if name in self.train and name not in {self.identity, target}]
+
+
+def propose(
+    root: Path,
+    *,
+    train: str = "train.csv",
+    test: str = "test.csv",
+    sample: str = "sample_submission.csv",
+    known: Data | None = None,
+) -> Proposal:
+    """What the files in `root` suggest for kernel.toml. Raises UserError that says which file or column decides nothing.
+
+    `known` is what kernel.toml says already; its `task` counts only where it was written down.
+    """
+    if not root.is_dir() or not any(root.iterdir()):
+        raise UserError("no competition files here", file=root, expected=f"{train}, {test}, {sample}", remedy="kkb fetch NAME")
+    tables = {name: read_table(root / name) for name in (train, test, sample)}
+    identity = (known.id if known else "") or str(tables[sample].columns[0])
+    for name, table in tables.items():
+        if identity not in table:
+            raise UserError(
+                f"the id column '{identity}' of {sample} is not in {name}",
+                file=root / name,
+                found=", ".join(table.columns),
+                remedy="set data.id in kernel.toml",
+            )
+    target = known.target if known else ""
+    if target and target not in tables[train]:
+        found = ", ".join(tables[train].columns)
+        remedy = did_you_mean(target, tables[train].columns)
+        raise UserError("data.target names a column that is not there", file=root / train, found=found, remedy=remedy)
+    target = target or _target(tables[train], tables[test], tables[sample], root / train)
+    read = _read(Tables(root, tables[train], tables[test], identity), target, known)
+    classes = class_order(tables[train][target])
+    form, _ = submission_form(tables[sample], file=root / sample, target=target, classes=classes)
+    if read["task"] != IMAGES:
+        read["metric"] = METRICS.get(form, "accuracy")
+    facts = {"form": form, "classes": len(classes), "rows": len(tables[train])}
+    return Proposal(**{"id": identity, "target": target, "image": "", "test_image": "", **facts, **read})
+
+
+def filled(data: Data, proposal: Proposal) -> Data:
+    """`data` with the keys that are still open as proposed. Raises UserError when the files are of another task."""
+    if proposal.task != data.task:
+        raise UserError(
+            f"the files are those of {proposal.task}",
+            found=f"a kernel of {data.task}",
+            expected=proposal.why,
+            remedy=f'kkb fetch NAME completes kernel.toml; or set data.task = "{data.task}" there',
+        )
+    return data.model_copy(update={key: getattr(data, key) or getattr(proposal, key) for key in data.needed})
+
+
+def _target(train: Table, test: Table, sample: Table, file: Path) -> str:
+    candidates = [str(column) for column in train.columns if column not in test.columns]
+    answers = list(sample.columns[1:])
+    named = [column for column in candidates if column in answers]
+    if len(named) == 1:
+        return named[0]
+    matching = [column for column in candidates if set(train[column]) == set(answers)]
+    if len(matching) == 1:
+        return matching[0]
+    if len(candidates) == 1:
+        return candidates[0]
+    raise UserError(
+        "the files do not tell which column is the target",
+        file=file,
+        found=f"columns that only the training table has: {', '.join(candidates) or 'none'}",
+        remedy="set data.target in kernel.toml",
+    )
+
+
+def _read(tables: Tables, target: str, known: Data | None) -> dict[str, Any]:
+    """The task, what a model reads, and why: images if there are any, else texts if there are long ones, else the table."""
+    chosen = _chosen(known)
+    shared = tables.shared(target)
+    group = columns.group(tables.train, tables.test, shared)
+    apart = f"; training and test rows share no '{group}'" if group else ""
+    if chosen in {"", IMAGES} and (found := _images(tables, needed=bool(chosen) or not shared)):
+        return {**found, "group": group, "why": f"images are named after {found['image']}{apart}"}
+    others = [name for name in shared if name != group]
+    if not chosen:
+        _refuse_measured(tables, target)
+    texts = {} if chosen == TABLES else _texts(tables, others, needed=bool(chosen))
+    told = ", ".join(f"'{name}' has {words:.0f} words on average" for name, words in texts.items())
+    # A text beside many other columns must be long: `Name` beside age and fare does not make a competition of texts.
+    if texts and (chosen or max(texts.values()) >= columns.WORDS + len(others) - len(texts)):
+        return {"task": TEXTS, "text": tuple(texts), "group": group, "why": told + apart}
+    if not others:
+        raise UserError(
+            "the tables have no column to learn from",
+            file=tables.root,
+            found="no column that training and test table share, the id left out",
+            remedy="set data.task and data.columns in kernel.toml",
+        )
+    told = f"{told}, which is little beside the rest" if told else "no images, no long texts"
+    why = f"{len(others)} columns that both tables have; {told}{apart}"
+    return {"task": TABLES, "columns": tuple(others), "group": group, "why": why}
+
+
+def _chosen(known: Data | None) -> str:
+    """The task that a person wrote down, or that follows from what they wrote; empty when the files are to decide."""
+    if known is None:
+        return ""
+    written = "task" in known.model_fields_set or known.image or known.test_image
+    return known.task if written else ""
+
+
+def _images(tables: Tables, *, needed: bool) -> dict[str, Any]:
+    """The image patterns and sizes; empty when there are no images and none are `needed`."""
+    root, identity = tables.root, tables.identity
+    try:
+        image, examples = pictures.pattern(root, tables.train, identity, avoid="test")
+    except UserError:
+        if needed or pictures.some(root):
+            raise
+        return {}
+    test_image, _ = pictures.pattern(root, tables.test, identity, avoid="train")
+    width, height = pictures.median_size(examples)
+    return {"task": IMAGES, "image": image, "test_image": test_image, "width": width, "height": height}
+
+
+def _texts(tables: Tables, candidates: Sequence[str], *, needed: bool) -> dict[str, float]:
+    """The columns of texts -> words on average; where some are `needed`, the one with most words at least."""
+    found = columns.texts(tables.train, candidates)
+    if found or not needed:
+        return found
+    counted = {name: columns.words(map(str, tables.train[name].head(columns.LOOKED_AT))) for name in candidates}
+    most = max(counted, key=lambda name: counted[name], default="")
+    if not most or not counted[most]:
+        raise UserError(
+            "no column holds texts", file=tables.root, found=", ".join(candidates) or "no column", remedy="set data.text"
+        )
+    return {most: counted[most]}
+
+
+def _refuse_measured(tables: Tables, target: str) -> None:
+    labels = [str(label) for label in tables.train[target]]
+    if columns.is_measured(labels):
+        raise UserError(
+            f"the target '{target}' looks like a number, not like a class",
+            file=tables.root,
+            found=f"{len(set(labels))} different values, such as {labels[0]}",
+            expected=f"classes, for {', '.join(TASKS)}",
+            remedy="when they are classes all the same, set data.task and data.target in kernel.toml",
+        )

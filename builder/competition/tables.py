@@ -1,0 +1,53 @@
+"""Tables as they are written, the order of classes, and the form of the submission."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Table = pd.DataFrame
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A csv file with every value as text, exactly as written (`007` stays `007`). Raises UserError when it can't be read."""
+    import pandas as pd
+
+    remedy = "download the competition's files (kkb fetch NAME), or set data.root in kernel.toml"
+    if not path.is_file():
+        raise UserError("missing file", file=path, expected="a csv table", remedy=remedy)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError("not a readable csv table", file=path, found=error, remedy=remedy) from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes a first cell that has no name for the row's own
+        raise UserError("rows have more cells than the header", file=path, found=", ".join(table.columns), remedy=remedy)
+    if not len(table.columns):
+        raise UserError("the table has no columns", file=path, remedy=remedy)
+    return table
+
+
+def class_order(labels: pd.Series[str]) -> tuple[str, ...]:
+    """The distinct labels, in numeric order when all are whole numbers, else in alphabetical order."""
+    distinct = sorted(set(labels))
+    if all(re.fullmatch(r"-?[0-9]+", label) for label in distinct):
+        distinct.sort(key=int)
+    return tuple(distinct)
+
+
+def submission_form(
+    sample: pd.DataFrame, *, file: Path, target: str, classes: tuple[str, ...], truth: str = "classes"
+) -> tuple[str, tuple[str, ...]]:
+    """The form of the submission and its columns after the id, from the sample submission. Raises UserError when none fits.
+
+    `truth` is the kind of truth, as metrics name it; `scoring.forms.answer` tells all that the notebook must know.
+    """
+    from builder.scoring import forms
+
+    form = forms.work_out(sample, forms.Known(file, target, classes, truth))
+    return form.name, form.columns

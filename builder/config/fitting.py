@@ -1,0 +1,124 @@
+"""What the tables of a kernel.toml must know of each other: that keys, models, folds and views are those of the task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import config_faults
+from builder.config.kinds import TOKENS, kind_of
+from builder.config.sections import GROUPED, IMAGES, TABLES, TEXTS
+from builder.errors import nearest
+
+if TYPE_CHECKING:
+    from builder.config import Config
+    from builder.config.models import Model
+
+# Task -> library -> its names; none: whatever the library knows.
+BACKBONES: dict[str, dict[str, tuple[str, ...]]] = {
+    IMAGES: {"timm": (), "hf": ()},
+    TEXTS: {"text": ("linear", "lstm", "gru"), "hf": ()},
+    TABLES: {"table": ("lightgbm", "xgboost", "mlp")},
+}
+EXAMPLES = {"timm": "timm/<architecture>, such as timm/efficientnet_b0", "hf": "hf/<folder>"}
+READ_BY = {"image": IMAGES, "test_image": IMAGES, "text": TEXTS, "columns": TABLES}  # key of [data] -> its task
+fault = config_faults.unfit
+
+
+def check(config: Config) -> None:
+    """Raise pydantic's error for the first key that does not fit another one."""
+    _check_data(config)
+    _check_folds(config)
+    for number, model in enumerate(config.model):
+        _check_model(config, model, f"model.{number}")
+    if config.data.task != IMAGES and config.train.augment and "augment" in config.train.model_fields_set:
+        raise _foreign(config, "train.augment", list(config.train.augment), IMAGES)
+    for view in config.inference.views:
+        _check_view(config, view)
+
+
+def _foreign(config: Config, key: str, value: object, task: str) -> Exception:
+    return fault(
+        key,
+        f"{value!r} in a kernel of {config.data.task}",
+        f"nothing: it is a key of {task}",
+        f'remove it, or set data.task = "{task}"',
+    )
+
+
+def _check_data(config: Config) -> None:
+    data = config.data
+    for key, task in READ_BY.items():
+        if getattr(data, key) and data.task != task:
+            raise _foreign(config, f"data.{key}", getattr(data, key), task)
+    for key in ("text", "columns"):
+        names = getattr(data, key)
+        if len(set(names)) < len(names):
+            raise fault(f"data.{key}", list(names), "different columns")
+        if data.target and data.target in names:
+            raise fault(f"data.{key}", f"the target, {data.target!r}", "columns that the test table has, too")
+    for key in ("group", "time"):
+        if getattr(data, key) and getattr(data, key) == data.target:
+            raise fault(f"data.{key}", f"the target, {data.target!r}", "another column")
+
+
+def _check_folds(config: Config) -> None:
+    for key, schemes in (("group", GROUPED), ("time", ("time",))):
+        column, scheme = getattr(config.data, key), config.cv.scheme
+        if scheme in schemes and not column:
+            raise fault(
+                "cv.scheme", f"{scheme!r} without data.{key}", f"a column that tells the {key} of each row", f"set data.{key}"
+            )
+        if column and scheme not in schemes:
+            raise fault(
+                f"data.{key}",
+                f"{column!r} with cv.scheme = {scheme!r}, which does not look at it",
+                f"cv.scheme = {' or '.join(map(repr, schemes))}",
+                f'set cv.scheme = "{schemes[-1]}", or remove data.{key}',
+            )
+
+
+def _check_model(config: Config, model: Model, key: str) -> None:
+    task = config.data.task
+    if model.backbone:
+        _check_backbone(task, model.backbone, f"{key}.backbone")
+    if task != IMAGES:
+        for name in ("build", "checkpoints", "input"):
+            if name in model.model_fields_set and getattr(model, name):
+                raise _foreign(config, f"{key}.{name}", name, IMAGES)
+    if task != TEXTS and "text" in model.model_fields_set:
+        raise _foreign(config, f"{key}.text", "text", TEXTS)
+    if model.backbone == "text/linear" and model.text.model_fields_set:
+        raise fault(f"{key}.text", "tokens for text/linear", "nothing: it counts all terms of a text", "remove it")
+    if model.backbone.startswith("hf/") and "vocabulary" in model.text.model_fields_set:
+        found, expected = model.text.vocabulary, "nothing: a Hugging Face folder has its own tokenizer"
+        raise fault(f"{key}.text.vocabulary", found, expected, "remove it")
+
+
+def _check_backbone(task: str, backbone: str, key: str) -> None:
+    library, _, name = backbone.partition("/")
+    fitting = BACKBONES[task]
+    if library in fitting and name and (not fitting[library] or name in fitting[library]):
+        return
+    known = [f"{one}/{name}" for one, names in fitting.items() for name in names]
+    expected = ", or ".join([*([", ".join(known)] if known else []), *(EXAMPLES[one] for one in fitting if not fitting[one])])
+    task_of = next((other for other, libraries in BACKBONES.items() if other != task and library in libraries), "")
+    match = nearest(backbone, known)
+    remedy = f"did you mean '{match}'?" if match else "change the value"
+    if task_of and library not in fitting:
+        remedy = f'change the value, or set data.task = "{task_of}"'
+    raise fault(key, f"{backbone!r} in a kernel of {task}", expected, remedy)
+
+
+def _check_view(config: Config, view: str) -> None:
+    """A view must be one that at least one model can have; identity is one of all."""
+    if view == "identity":
+        return
+    try:
+        if config.data.task == IMAGES:
+            config_faults.view(view)
+            return
+        kinds = [kind_of(config, model) for model in config.model]
+        config_faults.view_of_cells(TOKENS if TOKENS in kinds else kinds[0], view)
+    except ValueError as error:
+        found, _, expected = str(error).removeprefix("found ").partition(", expected ")
+        raise fault("inference.views", found, expected) from None

@@ -1,0 +1,144 @@
+"""The tables of kernel.toml, `[[model]]` left out. What one of them cannot know of another is checked in `fitting.py`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
+
+from builder.config.values import Bytes, Fraction, Inside, Seconds, Section, slug_like
+
+Task = Literal["image-classification", "text-classification", "tabular-classification"]
+TASKS: tuple[Task, ...] = get_args(Task)
+IMAGES, TEXTS, TABLES = TASKS
+GROUPED = ("group", "stratified-group")  # schemes of folds that keep the rows of a group together
+
+Column = Annotated[str, Field(min_length=1)]
+
+
+class Competition(Section):
+    """`[competition]`: what is submitted, where, under which limit; `test_rows`: hidden samples, 0 when unknown."""
+
+    slug: Annotated[str, AfterValidator(slug_like)]
+    metric: str = "accuracy"
+    kind: Literal["notebook"] = "notebook"
+    file: Inside = "submission.csv"
+    limit: Seconds = 9 * 3600.0
+    machine: str = "t4x2"
+    test_rows: int = Field(default=0, ge=0)
+
+
+class Data(Section):
+    """`[data]`: the competition's files. Paths are relative to `root`.
+
+    Attributes:
+        image, test_image: Patterns of image files, such as `train_images/{id}.png`.
+        text: Columns that hold the texts.
+        columns: Columns of a table that models may read; none: all of the test table but the id and the group.
+        group: Rows with the same value here stay in one fold.
+        time: When a row was: folds are predicted from earlier rows only.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"text", "columns", "group", "time"})
+
+    root: str = ""
+    task: Task = IMAGES
+    train: Inside = "train.csv"
+    test: Inside = "test.csv"
+    sample_submission: Inside = "sample_submission.csv"
+    id: str = ""
+    target: str = ""
+    image: Inside = ""
+    test_image: Inside = ""
+    text: tuple[Column, ...] = ()
+    columns: tuple[Column, ...] = ()
+    group: str = ""
+    time: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The keys that only the competition's files can tell."""
+        return ("id", "target", *{IMAGES: ("image", "test_image"), TEXTS: ("text",), TABLES: ()}[self.task])
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is left to propose."""
+        return all(getattr(self, key) for key in self.needed)
+
+
+class CrossValidation(Section):
+    """`[cv]`: how folds are made."""
+
+    scheme: Literal["stratified", "random", "group", "stratified-group", "time"] = "stratified"
+    folds: int = Field(default=5, ge=2, le=50)
+    seed: int = 0
+
+
+class Train(Section):
+    """`[train]`: the recipe. The defaults are those of images; `recipe_for` knows those of other models."""
+
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    augment: tuple[Literal["shift", "hflip", "vflip", "rot90"], ...] = ("shift",)
+    seed: int = 0
+
+
+class Export(Section):
+    """`[export]`: the portable form and the gates it must pass."""
+
+    format: Literal["onnx", "torchscript"] = "onnx"
+    precision: Literal["auto", "fp32", "fp16", "int8", "int8-static"] = "auto"
+    max_abs_diff: float | None = Field(default=None, gt=0)
+    max_score_drop: float = Field(default=0.0005, ge=0)
+
+
+class Inference(Section):
+    """`[inference]`: what the plan may choose from."""
+
+    members: tuple[str, ...] = ()
+    views: tuple[str, ...] = ("identity",)
+    backend: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    blend: Literal["auto", "mean", "weighted", "geometric", "rank", "vote", "stack"] = "auto"
+    reserve: Fraction = 0.05
+
+    @field_validator("members")
+    @classmethod
+    def _readable(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        for member in members:
+            if not re.fullmatch(r"v\d{3,}:[a-z0-9*-]+", member):
+                raise ValueError(f"found {member!r}, expected version:model, such as v003:effb0 or v003:*")
+        return members
+
+    @field_validator("views")
+    @classmethod
+    def _identity_first(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if "identity" not in views or len(set(views)) != len(views):
+            raise ValueError(f"found {list(views)}, expected different views, 'identity' among them")
+        return ("identity", *(view for view in views if view != "identity"))
+
+
+class Bundle(Section):
+    """`[bundle]`: how weights travel, and the packages that the image lacks.
+
+    Attributes:
+        carrier: `as` in kernel.toml, a word that Python keeps for itself.
+        collaborators: Users who may see every new dataset.
+        taken: Slugs that other content has on Kaggle, such as an upload that went wrong: ours take the next name.
+        wheels: False ships none: for a kernel whose machine has all it needs, such as the stand-in's.
+        split: Bytes over which the folds of one model are spread over several datasets.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    carrier: Literal["dataset", "model"] = Field(default="dataset", alias="as")
+    collaborators: tuple[str, ...] = ()
+    wheels: bool = True
+    requirements: tuple[str, ...] = ()
+    split: Bytes = 20_000_000_000
+    taken: tuple[str, ...] = ()
+    licence: str = "CC0-1.0"
+    private: bool = True

@@ -1,0 +1,127 @@
+"""Training rows as a model is shown them: decoded images, or cells that were read; in batches, by the graph's input names.
+
+Training, out-of-fold prediction and export look at the same rows through it, which are what the notebook will make of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from builder.runtime import cells, views
+from builder.runtime.contract import Cells, Input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Picks = NDArray[np.int64]
+    Feeds = dict[str, NDArray[Any]]
+
+IMAGE = "image"  # the one input of a graph for images
+PORTS = {
+    "tokens": {"input_ids": "int64", "attention_mask": "int64"},
+    "terms": {"terms": "int64", "counts": "float32"},
+    "table": {"table": "float32"},
+}  # inputs by name, in the order of a network's arguments -> dtype
+
+
+class Shown(Protocol):
+    """All training rows."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, view: str, rows: Picks, size: int) -> Iterator[tuple[Picks, Feeds]]:
+        """`rows` under a view, at most `size` at a time, each once, in any order: places among `rows`, arrays by input name."""
+        ...
+
+    def together(self, view: str, rows: Picks) -> Feeds:
+        """All of `rows` under a view as one batch, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images: view -> uint8 (n, height, width, 3), decoded as that view asks for them (`images.seen`)."""
+
+    arrays: Mapping[str, NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def batches(self, view: str, rows: Picks, size: int) -> Iterator[tuple[Picks, Feeds]]:
+        """In order."""
+        for at in range(0, len(rows), size):
+            yield np.arange(at, min(at + size, len(rows))), self.together(view, rows[at : at + size])
+
+    def together(self, view: str, rows: Picks) -> Feeds:
+        """One array `image`."""
+        return {IMAGE: views.get(view).apply(self.arrays[view][rows])}
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rows of cells, read by the runtime's own reader."""
+
+    material: cells.Material
+
+    def __len__(self) -> int:
+        return len(self.material)
+
+    def batches(self, view: str, rows: Picks, size: int) -> Iterator[tuple[Picks, Feeds]]:
+        """As the material makes them: rows of like length come together."""
+        return self.material.pick(rows).batches(view, size)
+
+    def together(self, view: str, rows: Picks) -> Feeds:
+        """Padded with zeros to the longest of them; a mask of zeros, and terms that count nothing, say that it is padding."""
+        parts = list(self.batches(view, rows, len(rows)))
+        made: Feeds = {}
+        for name, first in parts[0][1].items():
+            longest = max(feeds[name].shape[1] for _, feeds in parts)
+            made[name] = np.zeros((len(rows), longest), dtype=first.dtype)
+            for places, feeds in parts:
+                made[name][places, : feeds[name].shape[1]] = feeds[name]
+        return made
+
+
+def input_of(view: str, given: Input | Cells) -> Input | Cells:
+    """How a sample is read for a view of a model that takes `given`."""
+    return given if isinstance(given, Cells) else views.input_of(view, given)
+
+
+def views_of(names: Sequence[str], given: Input | Cells) -> tuple[str, ...]:
+    """Those of `names` that samples of a model that takes `given` can be seen under."""
+    if isinstance(given, Input):
+        return tuple(names)
+    found = []
+    for name in names:
+        with contextlib.suppress(ValueError):
+            cells.check_view(given.kind, name)
+            found.append(name)
+    return tuple(found)
+
+
+def size_of(view: str, given: Input | Cells) -> str:
+    """What prices call the size of what a model sees under a view: `288x288`, `64 tokens`; empty for the model's own size."""
+    if isinstance(given, Cells):
+        length = view.partition("@")[2]
+        return f"{length} tokens" if length else ""
+    height, width = views.shape_of(view, given)
+    return "" if {height, width} == {given.height, given.width} else f"{height}x{width}"
+
+
+def input_from(raw: Mapping[str, Any]) -> Input | Cells:
+    """An input from the JSON values of a record."""
+    return Cells(**raw) if "recipe" in raw else Input(**raw)
+
+
+def reader_of(path: Path, hooks_file: Path | None) -> cells.Reader:
+    """The reader of a recipe at home, with the competitor's hooks when there are some."""
+    from builder.runtime import hooks
+
+    return cells.open(path, hooks.load(str(hooks_file) if hooks_file and hooks_file.is_file() else None))

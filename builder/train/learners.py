@@ -1,0 +1,303 @@
+"""What learns: one `[[model]]` of kernel.toml on the competition's training rows, whatever they are made of.
+
+Expects: checked training rows, and what the model is built from.
+Produces: fitted models that answer rows they are shown, and files that hold them; what a version must know of the model.
+Never: reads the labels of rows that it is not told to learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from builder import checkpoints, images, models
+from builder.config.kinds import recipe_for, views_for
+from builder.networks import making
+from builder.progress import Report, silent
+from builder.runtime import views
+from builder.runtime.contract import Cells, Input
+from builder.shown import Pixels, Read, Shown
+from builder.train import fit, sources
+from builder.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from builder.competition import Rows
+    from builder.config import Config, Model
+
+    Picks = NDArray[np.int64]
+    Told = Callable[[int, float], None]
+
+WEIGHTS = ".safetensors"
+
+
+class Fitted(Protocol):
+    """A model of one fold."""
+
+    @property
+    def device(self) -> str:
+        """Where it was fitted."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write its weights."""
+        ...
+
+    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+        """float32 (len(rows), classes)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A torch module."""
+
+    module: torch.nn.Module
+    device: str = "cpu"
+
+    def save(self, path: Path) -> None:
+        """Its backbone's weights: what is around it is made of version.json."""
+        checkpoints.save(self.module.backbone, path)  # type: ignore[arg-type]
+
+    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+        """Softmax of its logits."""
+        return models.predicted(self.module, shown, rows, view)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A boosted ensemble of trees."""
+
+    booster: Any
+    device: str = "cpu"
+
+    def save(self, path: Path) -> None:
+        """In the library's own text form."""
+        from builder.train import boosting
+
+        boosting.save(self.booster, path)
+
+    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+        """What the library says."""
+        from builder.train import boosting
+
+        if not len(rows):
+            return np.empty((0, 0), dtype=np.float32)
+        return boosting.probabilities(self.booster, shown.together(view, rows)["table"])
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a learner is made from."""
+
+    config: Config
+    model: Model
+    rows: Rows
+    root: Path
+    workspace: Workspace
+    name: str
+    report: Report = silent
+
+    @property
+    def classes(self) -> int:
+        return len(self.rows.classes)
+
+    @property
+    def source(self) -> Path | None:
+        """Where the model's own code or configuration lies."""
+        return sources.folder_of(self.model, self.workspace, self.name)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of its views."""
+        return views_for(self.config, self.model)
+
+
+class Learner:
+    """One `[[model]]`.
+
+    Attributes:
+        given: What it is made from.
+        suffix: Of the files that hold its weights.
+        steps: How many times it tells of its progress.
+    """
+
+    suffix = WEIGHTS
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.steps = recipe_for(given.config, given.model).epochs
+
+    @property
+    def name(self) -> str:
+        return self.given.model.name
+
+    @property
+    def input(self) -> Input | Cells:
+        """How its rows are read."""
+        raise NotImplementedError
+
+    @property
+    def shown(self) -> Shown:
+        """All training rows, under every view."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise UserError for whatever can be wrong before anything is trained."""
+
+    def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
+        """A model that learned from `rows` alone."""
+        module = self.network(seed, pretrained=self.given.model.pretrained)
+        recipe = recipe_for(self.given.config, self.given.model)
+        device = fit.fit(module, self.shown, self.given.rows.codes, rows, recipe, seed, told)
+        return Network(module.cpu(), device)
+
+    def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
+        """The module, its initial weights drawn from `seed`: they must not depend on what was trained before."""
+        raise NotImplementedError
+
+    def load(self, path: Path) -> Fitted:
+        """The model that `save` wrote."""
+        module = self.network(0, pretrained=False)
+        models.load_weights(module, path)
+        return Network(module)
+
+    def keep(self, version: Path) -> dict[str, str]:
+        """Copy what it is built from into the version's folder; path in source/<model>/ -> sha256."""
+        return sources.keep(self.given.model, self.given.source, version)
+
+    def facts(self) -> dict[str, Any]:
+        """What a version says of its arithmetic and licence."""
+        return {"mean": (), "std": (), "licence": ""}
+
+
+class OfImages(Learner):
+    """A network on decoded images."""
+
+    @property
+    def input(self) -> Input:
+        """From kernel.toml, and from the weights' own data config."""
+        return sources.shape_of(self.given.model, self.given.source)[0]
+
+    @cached_property
+    def shown(self) -> Pixels:
+        """Decoded once, mapped from a file."""
+        g = self.given
+        found = images.seen(g.rows.paths, self.input, g.names, root=g.root, cache=g.workspace.cache, report=g.report)
+        return Pixels(found)
+
+    def check(self) -> None:
+        """Whether the network takes its images, at every size that a view shows it; and whether all images can be read."""
+        g = self.given
+        sources.check(g.model, g.classes, g.source)
+        if any(views.shape_of(name, self.input) != (self.input.height, self.input.width) for name in g.names):
+            called = g.model.build or g.model.backbone
+            models.check_views(self.network(0, pretrained=False), self.input, g.names, g.classes, called, g.source)
+        _ = self.shown
+
+    def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
+        """timm's, a Hugging Face folder's or the user's own, behind its pixel arithmetic."""
+        import torch
+
+        torch.manual_seed(seed)
+        g = self.given
+        made: torch.nn.Module = sources.network(g.model, g.classes, g.source, pretrained=pretrained)
+        return made
+
+    def facts(self) -> dict[str, Any]:
+        """Mean and std, and the licence of pretrained weights."""
+        g = self.given
+        _, mean, std = sources.shape_of(g.model, g.source)
+        licence = models.data_config(g.model.backbone, g.source)["licence"] if g.model.pretrained else ""
+        return {"mean": mean, "std": std, "licence": licence}
+
+
+class OfCells(Learner):
+    """A network, a linear model or trees on cells that a recipe reads."""
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        backbone = given.model.backbone
+        self.trees = making.TREES.get(backbone, "")
+        self.linear = backbone == "text/linear"
+        if self.trees or self.linear:
+            self.steps = 1
+        if self.trees:
+            self.suffix = {"lightgbm": ".lgb.txt", "xgboost": ".xgb.json"}[self.trees]
+
+    @cached_property
+    def prepared(self) -> sources.Prepared:
+        """The recipe, and its reader."""
+        g = self.given
+        return sources.prepared(g.config, g.model, g.rows, g.root, g.workspace, g.name)
+
+    @property
+    def input(self) -> Cells:
+        """Named by the recipe's content."""
+        return self.prepared.input
+
+    @cached_property
+    def shown(self) -> Read:
+        """Read once."""
+        self.given.report(0, None, f"{self.name}: read {len(self.given.rows.cells)} rows")
+        return Read(self.prepared.read(self.given.rows.cells))
+
+    def check(self) -> None:
+        """Whether the recipe can be made, and the network built; arguments of trees are looked at when they grow."""
+        making.refuse_arguments(self.given.model.backbone, self.given.model.arguments)
+        _ = self.shown
+        if not self.trees:
+            self.network(0, pretrained=False)
+
+    def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
+        """By the library's own solver where there is one."""
+        g, codes = self.given, self.given.rows.codes
+        recipe: Any = self.prepared.recipe
+        material: Any = self.shown.material  # of the kind that the recipe says
+        if not self.trees and not self.linear:
+            return super().fit(rows, seed, told)
+        if self.trees:
+            from builder.train import boosting
+
+            booster = boosting.fit(self.trees, recipe, material, codes, rows, g.classes, seed, g.model.arguments)
+            made: Fitted = Trees(booster)
+        else:
+            from builder.train import linear
+
+            made = Network(linear.fit(recipe, material, codes, rows, g.classes, seed, g.model.arguments))
+        told(1, float("nan"))
+        return made
+
+    def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
+        """As `networks.making` builds it."""
+        import torch
+
+        torch.manual_seed(seed)
+        g = self.given
+        recipe = self.prepared.recipe
+        return making.make(g.model.backbone, g.model.arguments, recipe, g.classes, folder=g.source, pretrained=pretrained)
+
+    def load(self, path: Path) -> Fitted:
+        """From the library's own text form, for trees."""
+        if not self.trees:
+            return super().load(path)
+        from builder.train import boosting
+
+        return Trees(boosting.load(path))
+
+    def keep(self, version: Path) -> dict[str, str]:
+        """The recipe, and what a Hugging Face folder has beside its weights."""
+        g = self.given
+        return self.prepared.keep(version, self.name) | sources.keep(g.model, g.source, version, g.config.data.task)
+
+
+def of(given: Given) -> Learner:
+    """The learner of a `[[model]]`."""
+    return OfImages(given) if given.config.data.task.startswith("image") else OfCells(given)

@@ -1,0 +1,51 @@
+"""Labels of a plan are decided by what its out-of-fold answers say is best, and only where that wins."""
+
+import dataclasses
+
+import numpy as np
+
+from builder import competition, metrics, pipeline
+from builder.metrics import deciding
+from builder.plan import deciding as choosing
+from builder.plan import members as joining
+from builder.plan import stage
+from builder.runtime import answers
+from builder.workspace import write_text
+from tests import competitions, records
+
+
+def planned(workspace, animals, metric, odds):
+    """A plan of two families whose out-of-fold answers believe in the first class `odds` times as much as they should."""
+    text = competitions.config(animals).replace('limit = "20min"', f'limit = "20min"\nmetric = "{metric}"')
+    write_text(workspace.kernels / "animals" / "kernel.toml", text)
+    kernel = pipeline.Kernel(workspace, "animals")
+    ids, labels = records.rows_of(animals)
+    codes = np.array([("cat", "dog").index(label) for label in labels])
+    oof = {}
+    for seed, model in enumerate(("a", "b")):
+        found = records.predictions(codes, 2, skill=2.0, seed=seed) * (odds, 1)
+        oof[model] = {"identity": (found / found.sum(axis=1, keepdims=True)).astype(np.float32)}
+    facts = {"ids": ids, "folds": np.arange(len(ids)) // 2 % 2, "labels": labels, "classes": ("cat", "dog"), "name": "animals"}
+    made = records.version(kernel.config, workspace, 1, oof, **facts)
+    exports = {made.version: records.export(kernel.config, made, oof)}
+    members = stage.members(kernel.config, workspace.weights(kernel.name), exports)
+    return pipeline.plan(kernel).plan, joining.join(members)
+
+
+def test_a_decision_that_wins_travels_with_the_plan_and_is_told(workspace, animals):
+    plan, together = planned(workspace, animals, "f1_macro", 20)
+    metric = metrics.get("f1_macro")
+    values = choosing.pooled(plan, [together.oof[at] for at in choosing.used_by(plan, together)])
+    wanted = deciding.fit(metric, together.y, values, together.folds)
+    assert plan.answer.decision == wanted.decision.to_json()
+    assert [note for note in plan.notes if "fitted out of fold" in note]
+    labels = answers.cells(plan.answer, values)[:, 0]
+    plain = answers.cells(dataclasses.replace(plan.answer, decision=None), values)[:, 0]
+    codes = [np.array([plan.answer.classes.index(label) for label in found]) for found in (labels, plain)]
+    assert metric(together.y, codes[0]) > metric(together.y, codes[1]) + 0.05
+
+
+def test_accuracy_is_served_by_the_most_probable_class(workspace, animals):
+    plan, _ = planned(workspace, animals, "accuracy", 20)
+    assert plan.answer.decision is None
+    assert competition.read_table(animals / "sample_submission.csv").columns[1] == "label"

@@ -1,0 +1,117 @@
+"""Trees by their own packages: raw scores become logits, broken and foreign files are refused, a GPU is not needed."""
+
+import sys
+
+import numpy as np
+import pytest
+from kkb_runtime import backends
+
+RNG = np.random.default_rng(5)
+TABLE = RNG.standard_normal((300, 4)).astype(np.float32)
+TABLE[::7, 1] = np.nan
+TABLE[:, 3] = RNG.integers(0, 5, 300)
+SCORE = np.nan_to_num(TABLE[:, 0] + TABLE[:, 1]) + (TABLE[:, 3] == 2)
+SUFFIX = {"lightgbm": ".lgb.txt", "xgboost": ".xgb.json"}
+
+
+def trained(kind, classes=2, objective=None):
+    """A booster of the package itself, and the bytes of its file."""
+    package = pytest.importorskip(kind, reason=f"the image's packages have no {kind}: tested with .venv")
+    target = np.digitize(SCORE, np.quantile(SCORE, np.arange(1, classes) / classes))
+    many = {"num_class": classes} if classes > 2 else {}
+    if kind == "lightgbm":
+        settings = {"objective": objective or ("multiclass" if many else "binary"), "verbosity": -1, "num_leaves": 7, **many}
+        data = package.Dataset(TABLE, target, categorical_feature=[3])
+        booster = package.train(settings, data, 12)
+        return booster, booster.model_to_string().encode()
+    settings = {"objective": objective or ("multi:softprob" if many else "binary:logistic"), "verbosity": 0, **many}
+    data = package.DMatrix(TABLE, target, feature_types=["q", "q", "q", "c"], enable_categorical=True)
+    booster = package.train(settings, data, 12)
+    return booster, bytes(booster.save_raw("json"))
+
+
+def expected(kind, booster):
+    """Probabilities by the package itself."""
+    if kind == "lightgbm":
+        found = booster.predict(TABLE)
+    else:
+        types = ["q", "q", "q", "c"]
+        found = booster.predict(sys.modules["xgboost"].DMatrix(TABLE, feature_types=types, enable_categorical=True))
+    return np.stack([1 - found, found], axis=1) if found.ndim == 1 else found
+
+
+def written(folder, kind, data):
+    path = folder / f"m{SUFFIX[kind]}"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_answers_are_those_of_the_package_at_any_batch_and_threads(tmp_path, kind, classes):
+    booster, data = trained(kind, classes)
+    told = expected(kind, booster)
+    path = written(tmp_path, kind, data)
+    one, two = (backends.open(path, "cpu", threads, kind) for threads in (1, 2))
+    assert (one.kind, one.accelerator, one.inputs, one.outputs) == (kind, "cpu", ("table",), ("logits",))
+    found = one.run({"table": TABLE, "image": TABLE})
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, told, atol=1e-6)
+    np.testing.assert_array_equal(two.run(TABLE), found)
+    for batch in (0, 1, 7):
+        np.testing.assert_array_equal(one.run(TABLE[:batch]), found[:batch])
+    if classes == 2:
+        assert (one.logits(TABLE)["logits"][:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_rows_of_nothing_and_codes_that_training_did_not_see_are_answered(tmp_path, kind):
+    model = backends.open(written(tmp_path, kind, trained(kind)[1]), "cpu", 1, kind)
+    strange = np.full((3, 4), np.nan, dtype=np.float32)
+    strange[1:, :3] = [[3e38], [-3e38]]
+    found = model.run(strange)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_a_plan_for_a_gpu_may_have_trees(tmp_path, monkeypatch, kind):
+    monkeypatch.delenv(backends.ALLOW_CPU, raising=False)
+    assert backends.open(written(tmp_path, kind, trained(kind)[1]), "cuda", 1, kind).accelerator == "cpu"
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_half_a_file_and_another_file_are_refused(tmp_path, kind):
+    """LightGBM itself ends the process on some of these."""
+    data = trained(kind)[1]
+    size = len(data.rstrip())
+    cuts = [data[:cut] for cut in (0, 1, 40, 400, size // 4, size // 2, size - 2000, size - 100, size - 60, size - 2)]
+    middle = data[: size // 3] + data[size // 2 :]
+    for broken in (*cuts, middle, b"{}", b"[]", b"tree\n", b"\x89PNG\r\n" * 99, b'{"learner": {}}'):
+        with pytest.raises(backends.BackendError, match=rf"{kind} [0-9.]+ cannot load .*m\.") as told:
+            backends.open(written(tmp_path, kind, broken), "cpu", 1, kind)
+        assert "Stack trace" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective"), [("lightgbm", "regression"), ("lightgbm", "poisson"), ("xgboost", "reg:squarederror")]
+)
+def test_scores_that_are_no_logits_are_refused(tmp_path, kind, objective):
+    with pytest.raises(backends.BackendError, match="objective"):
+        backends.open(written(tmp_path, kind, trained(kind, objective=objective)[1]), "cpu", 1, kind)
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_a_table_of_another_width_and_another_input_are_refused(tmp_path, kind):
+    model = backends.open(written(tmp_path, kind, trained(kind)[1]), "cpu", 1, kind)
+    with pytest.raises(backends.BackendError, match=r"takes 4 features.*\(300, 3\)"):
+        model.run(TABLE[:, :3])
+    with pytest.raises(backends.BackendError, match="takes table; found image"):
+        model.run({"image": TABLE})
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_a_package_that_is_not_here_is_named(tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(backends.BackendError, match=f"ship the wheel of '{kind}'"):
+        backends.open(written(tmp_path, kind, b"tree\n"), "cpu", 1, kind)

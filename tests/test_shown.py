@@ -1,0 +1,81 @@
+"""Rows that a model is shown: the same whether they come together or in batches, and each under the views that it can have."""
+
+import numpy as np
+import pytest
+
+from builder.runtime import cells
+from builder.runtime.contract import Cells, Input
+from builder.runtime.hooks import Hooks
+from builder.shown import PORTS, Pixels, Read, input_from, input_of, size_of, views_of
+
+pytest.importorskip("tokenizers")
+
+TEXTS = ["a", "", "a film of no words, and then many of them", "영화 great", "x " * 200, "dull"]
+
+
+def read(kind):
+    from builder.recipes import text
+
+    rows = [{"document": one} for one in TEXTS]
+    if kind == "tokens":
+        recipe = text.tokens(TEXTS, ["document"], length=32, side="right", vocabulary=300)
+    else:
+        recipe = text.terms(TEXTS, ["document"])
+    return Read(cells.reader(recipe, Hooks()).read(rows))
+
+
+def pixels():
+    array = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    return Pixels({"identity": array, "hflip": array})
+
+
+@pytest.mark.parametrize(
+    ("make", "view"),
+    [
+        (pixels, "hflip"),
+        (lambda: read("tokens"), "identity"),
+        (lambda: read("tokens"), "tail@8"),
+        (lambda: read("terms"), "identity"),
+    ],
+)
+def test_batches_hold_the_rows_that_come_together(make, view):
+    shown = make()
+    picks = np.array([4, 0, 2, 5])
+    whole = told(shown.together(view, picks))
+    seen = []
+    for places, feeds in shown.batches(view, picks, 3):
+        seen += places.tolist()
+        assert list(feeds) == list(whole)
+        for name, values in told(feeds).items():
+            size = values.shape[1]
+            np.testing.assert_array_equal(values, whole[name][places][:, :size])
+            assert not whole[name][places][:, size:].any()
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert len(shown) == 6
+
+
+def told(feeds):
+    """Without what stands where nothing is said: ids under a mask of zeros."""
+    mask = feeds.get("attention_mask")
+    return feeds if mask is None else {name: values * mask for name, values in feeds.items()}
+
+
+def test_feeds_come_in_the_order_of_the_graph_s_inputs():
+    for kind in ("tokens", "terms"):
+        found = read(kind).together("identity", np.arange(2))
+        assert {name: values.dtype.name for name, values in found.items()} == PORTS[kind]
+        assert list(found) == list(PORTS[kind])
+
+
+def test_each_kind_has_its_views_and_sizes():
+    names = ("identity", "tail", "identity@64")
+    tokens, table, image = Cells("tokens", "r.json", "abc"), Cells("table", "r.json", "abc"), Input(32, 32)
+    assert views_of(names, tokens) == names
+    assert views_of(names, table) == ("identity",)
+    assert [size_of(name, tokens) for name in names] == ["", "", "64 tokens"]
+    assert (size_of("hflip@48", image), size_of("hflip", image)) == ("48x48", "")
+    assert (input_of("tail", tokens), input_of("identity@48", image)) == (tokens, Input(48, 48))
+    assert [input_from({"kind": "table", "recipe": "r.json", "digest": "abc"}), input_from({"height": 1, "width": 2})] == [
+        table,
+        Input(1, 2),
+    ]
