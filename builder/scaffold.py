@@ -74,11 +74,16 @@ TEXT_MODELS = """\
 name = "linear"                 # counts terms: seconds, and often hard to beat
 backbone = "text/linear"
 
-# A second family that errs elsewhere makes the ensemble better. It reads word for word, and trains for minutes.
+[[model]]
+name = "bayes"                  # the same terms weighed otherwise: seconds, too, and it errs elsewhere
+backbone = "text/linear"
+arguments = { learner = "bayes" }
+
+# One that reads word for word trains for minutes.
 # [[model]]
-# name = "lstm"                 # or text/gru, or hf/FOLDER with a Hugging Face model
-# backbone = "text/lstm"
-# text = { length = 128, vocabulary = 8000 }
+# name = "gru"                  # or text/lstm, or hf/FOLDER with a Hugging Face model
+# backbone = "text/gru"
+# text = { length = 128, vocabulary = 5000 }
 
 [inference]
 views = ["identity"]            # of models that read words also "tail", "identity@64", ...

@@ -78,12 +78,12 @@ class Read:
         return self.material.pick(rows).batches(view, size)
 
     def together(self, view: str, rows: Picks) -> Feeds:
-        """Padded with zeros to the longest of them; a mask of zeros, and terms that count nothing, say that it is padding."""
+        """Padded to the longest of them, as the material pads."""
         parts = list(self.batches(view, rows, len(rows)))
         made: Feeds = {}
         for name, first in parts[0][1].items():
             longest = max(feeds[name].shape[1] for _, feeds in parts)
-            made[name] = np.zeros((len(rows), longest), dtype=first.dtype)
+            made[name] = np.full((len(rows), longest), self.material.padding.get(name, 0), dtype=first.dtype)
             for places, feeds in parts:
                 made[name][places, : feeds[name].shape[1]] = feeds[name]
         return made

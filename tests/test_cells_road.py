@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from builder import competition, pipeline
@@ -131,6 +132,23 @@ def test_many_models_and_views_of_cells_are_rehearsed_as_they_were_planned(works
     rehearsal = pipeline.rehearse(kernel)
     assert (rehearsal.label, rehearsal.ok) == ("Scored", True), rehearsal
     assert rehearsal.score > 0.7
+
+
+@pytest.mark.slow
+def test_tables_in_parquet_take_the_same_road(workspace, tmp_path):
+    kernel = kernel_of(workspace, tmp_path, tiny.TABLE, tiny.MODELS, rows=80)
+    for name in ("train", "test", "sample_submission"):
+        path = kernel.root / f"{name}.csv"
+        pd.read_csv(path).to_parquet(path.with_suffix(".parquet"))
+        path.unlink()
+    config, files = kernel.folder / "kernel.toml", ("train", "test", "sample_submission")
+    lines = "".join(f'{name} = "{name}.parquet"\n' for name in files)
+    text = config.read_text().replace("[data]\n", f"[data]\n{lines}")
+    write_text(config, text.replace("[competition]\n", '[competition]\nfile = "submission.parquet"\n'))
+    kernel = pipeline.Kernel(workspace, "cells-one")
+    made(kernel)
+    rehearsal = pipeline.rehearse(kernel, sets="usual")
+    assert (rehearsal.label, rehearsal.ok) == ("Scored", True), rehearsal
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def test_a_group_is_proposed_with_the_folds_that_look_at_it(workspace):
     write(workspace, TEXTS)
     _, _, found = new(workspace)
     assert (found.data.group, found.cv.scheme, found.data.text) == ("movie_id", "stratified-group", ("document",))
-    assert [model.backbone for model in found.model] == ["text/linear"]
+    assert [model.backbone for model in found.model] == ["text/linear", "text/linear"]
 
 
 def test_images_of_patients_are_folded_by_patient(workspace):
@@ -60,7 +60,7 @@ def test_the_model_in_the_comment_is_one(workspace):
     start = text.index("# [[model]]")
     block = text[start : text.index("\n\n", start)]
     path.write_text(text.replace(block, block.replace("# ", "", 1).replace("\n# ", "\n")))
-    assert [model.backbone for model in config.load(path.parent).model] == ["text/linear", "text/lstm"]
+    assert [model.backbone for model in config.load(path.parent).model] == ["text/linear", "text/linear", "text/gru"]
 
 
 def test_a_table_gets_a_model_of_each_family_and_a_list_of_columns_to_choose_from(workspace):
@@ -111,12 +111,12 @@ def test_an_edited_file_keeps_its_edits_and_gets_the_rest(workspace, task, chose
 
 def test_folds_and_models_that_a_person_chose_stay(workspace):
     path, _, _ = new(workspace, TEXTS)
-    text = path.read_text().replace('"stratified"', '"random"').replace("text/linear", "text/gru")
+    text = path.read_text().replace('"stratified"', '"random"').replace('backbone = "text/linear"', 'backbone = "text/lstm"', 1)
     path.write_text(text)
     scaffold.complete(path.parent, config.load(path.parent), write(workspace, TEXTS))
     found = config.load(path.parent)
     assert (found.cv.scheme, found.data.group) == ("random", "")
-    assert [model.backbone for model in found.model] == ["text/gru"]
+    assert [model.backbone for model in found.model] == ["text/lstm", "text/linear"]
     assert found.data.complete
 
 

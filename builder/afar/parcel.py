@@ -72,6 +72,7 @@ def pack(kernel: Kernel, plan: Plan, fold_of: Mapping[str, int], rows: int, *, e
         rows: Of the hidden set.
         environment: Further variables for the notebook.
     """
+    _refuse_parquet(kernel)
     metadata = _metadata(kernel)
     owner, slug = metadata["id"].split("/")
     drawn = draft.draw(kernel.config, kernel.root, fold_of, rows)
@@ -126,6 +127,19 @@ def _places(drawn: Draft, known: Mapping[str, int]) -> list[int]:
             first.setdefault(said, place)
         found.append(first[said] if place is None else place)
     return found
+
+
+def _refuse_parquet(kernel: Kernel) -> None:
+    """Raise UserError for tables that the scene cannot be cut out of there."""
+    data = kernel.config.data
+    for name in (data.train, data.test):
+        if not name.endswith(".csv"):
+            raise UserError(
+                "only csv tables can be rehearsed on Kaggle",
+                file=kernel.root / name,
+                expected="a .csv file",
+                remedy=f"rehearse here: kkb rehearse {kernel.name}",
+            )
 
 
 def packed(value: Any) -> list[str]:

@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A csv file with every value as text, exactly as written (`007` stays `007`). Raises UserError when it can't be read."""
+    """A csv file with every value as text, exactly as written (`007` stays `007`), or a parquet file with every value as text.
+
+    Raises UserError when it can't be read.
+    """
     import pandas as pd
+
+    from builder.runtime.inputs import PARQUET, texts
 
     remedy = "download the competition's files (kkb fetch NAME), or set data.root in kernel.toml"
     if not path.is_file():
-        raise UserError("missing file", file=path, expected="a csv table", remedy=remedy)
+        raise UserError("missing file", file=path, expected="a csv or parquet table", remedy=remedy)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError("not a readable csv table", file=path, found=error, remedy=remedy) from None
+        table = texts(pd.read_parquet(path)) if path.suffix == PARQUET else pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ImportError as error:
+        raise UserError("nothing here reads parquet files", file=path, found=error, remedy="pip install pyarrow") from None
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"not a readable {path.suffix[1:] or 'csv'} table", file=path, found=error, remedy=remedy) from None
+    table.columns = [str(name) for name in table.columns]
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes a first cell that has no name for the row's own
         raise UserError("rows have more cells than the header", file=path, found=", ".join(table.columns), remedy=remedy)
     if not len(table.columns):

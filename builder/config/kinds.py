@@ -15,7 +15,7 @@ VIEWED = (IMAGE, TOKENS)  # what can be seen in more than one way
 FITTED = ("text/linear", "table/lightgbm", "table/xgboost")  # at once, by a library, which their `arguments` go to
 
 # A network of words knows them by heart after few passes, a small table needs many; a fine-tuned one must not forget.
-RECURRENT = Train(epochs=2, lr=3e-3, weight_decay=0.1, augment=())
+RECURRENT = Train(epochs=3, lr=4e-3, weight_decay=0.1, label_smoothing=0, augment=())
 FINE_TUNED = Train(epochs=3, batch_size=32, lr=1e-4, weight_decay=0.01, label_smoothing=0, augment=())
 PERCEPTRON = Train(epochs=20, batch_size=128, lr=3e-3, weight_decay=0.01, label_smoothing=0, augment=())
 AT_ONCE = Train(epochs=1, label_smoothing=0, augment=())

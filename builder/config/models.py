@@ -34,7 +34,7 @@ class Text(Section):
 
     length: int = Field(default=128, ge=8, le=8192)
     side: Literal["right", "left"] = "right"
-    vocabulary: int = Field(default=8000, ge=300, le=500_000)
+    vocabulary: int = Field(default=5000, ge=300, le=500_000)
 
 
 class Model(Section):

@@ -76,7 +76,7 @@ def write(draft: Draft, config: Config, root: Path, folder: Path, *, answer: Ans
         target = temporary / COMPETITION
         target.mkdir(parents=True)
         _companions(root, target, {data.test, data.sample_submission})
-        _test(draft, target / data.test)
+        _test(draft, root / data.test, target / data.test)
         _sample(draft, answer, root / data.sample_submission, target / data.sample_submission)
         usage = PUBLIC if scored else IGNORED
         _solution(draft, answer, data.target, usage).to_csv(temporary / SOLUTION, index=False)
@@ -99,33 +99,41 @@ def _companions(root: Path, target: Path, left_out: set[str]) -> None:
             place(path, target / path.name)
 
 
-def _test(draft: Draft, path: Path) -> None:
-    """The test table, in the columns of the visible one."""
+def _test(draft: Draft, visible: Path, path: Path) -> None:
+    """The test table, in the columns of the `visible` one."""
     import pandas as pd
 
     cells = [[row.cells[column] for column in draft.columns] for row in draft.rows]
+    _write(pd.DataFrame(cells, columns=list(draft.columns), dtype=object), visible, path)
+
+
+def _write(table: Table, visible: Path, path: Path) -> None:
+    """A table of texts as the file `path`; the columns of a parquet file have the types of the `visible` one, where they can."""
+    import pandas as pd
+
+    from builder.runtime.columns import verbatim
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(cells, columns=list(draft.columns), dtype=object).to_csv(path, index=False)
+    if path.suffix != forms.PARQUET:
+        table.to_csv(path, index=False)
+        return
+    told, kinds = forms.read(visible)
+    of = dict(zip(map(str, told.columns), kinds, strict=True))
+    typed = {name: verbatim(table[name].tolist(), of.get(name, "text")) for name in table.columns}
+    pd.DataFrame(typed, columns=table.columns).to_parquet(path, index=False)
 
 
 def _sample(draft: Draft, answer: Answer | None, visible: Path, path: Path) -> None:
     """The sample submission, in the form of the `visible` one."""
     import pandas as pd
 
-    from builder.runtime.columns import verbatim
-
-    sample, kinds = forms.read(visible)
+    sample, _ = forms.read(visible)
     ids = [row.cells[draft.id] for row in draft.rows]
     keys = keys_of(ids[::-1] if draft.reversed else ids, answer)
     first = sample.iloc[0] if len(sample) else dict.fromkeys(sample.columns, "0")
     filled = pd.DataFrame({column: first[column] for column in sample.columns}, index=range(len(keys)), columns=sample.columns)
     filled[_key_column(draft, answer)] = keys
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not kinds:
-        filled.to_csv(path, index=False)
-        return
-    typed = {name: verbatim(filled[name].tolist(), kind) for name, kind in zip(sample.columns, kinds, strict=True)}
-    pd.DataFrame(typed).to_parquet(path, index=False)
+    _write(filled, visible, path)
 
 
 def _solution(draft: Draft, answer: Answer | None, target: str, usage: str) -> Table:

@@ -32,7 +32,14 @@ class CellsError(ValueError):
 
 
 class Material(Protocol):
-    """Rows that were read."""
+    """Rows that were read.
+
+    Attributes:
+        padding: What stands behind the end of a row, by input name; 0 where nothing is said.
+    """
+
+    @property
+    def padding(self) -> Mapping[str, int]: ...
 
     def __len__(self) -> int: ...
 

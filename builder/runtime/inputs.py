@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
     Pathlike = str | os.PathLike[str]
 
+PARQUET = ".parquet"
 RESIZES = ("squash", "crop", "letterbox")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 LIBRARIES = ("pil", "cv2")
@@ -46,18 +47,24 @@ class TableError(ValueError):
 
 
 def rows(table: Pathlike, id: str) -> pd.DataFrame:  # noqa: A002  the field's word
-    """The table in the CSV file, one row per sample, every cell as text and verbatim (empty cells are empty texts).
+    """The table in the csv or parquet file, one row per sample, every cell as text (empty cells are empty texts).
+
+    Cells of a csv file are verbatim. Those of a parquet file have types: their text is as Python writes them.
 
     Raises TableError when the file is missing or broken, the id column is missing, or an id is empty or repeated.
     """
     import pandas as pd  # half a second that workers, who never read tables, save
 
     try:
-        frame = pd.read_csv(table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+        if os.fspath(table).endswith(PARQUET):
+            frame = texts(pd.read_parquet(table))
+        else:
+            frame = pd.read_csv(table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise TableError(f"missing table {table}") from None
-    except (ValueError, OSError) as error:  # pandas' own parser errors are ValueErrors
-        raise TableError(f"{table} is not a readable CSV table: {error}") from None
+    except (ValueError, OSError, ImportError) as error:  # pandas' own parser errors are ValueErrors
+        kind = "parquet" if os.fspath(table).endswith(PARQUET) else "CSV"
+        raise TableError(f"{table} is not a readable {kind} table: {error}") from None
     frame.columns = [str(name) for name in frame.columns]
     if id not in frame.columns:
         found = ", ".join(frame.columns)
@@ -71,6 +78,11 @@ def rows(table: Pathlike, id: str) -> pd.DataFrame:  # noqa: A002  the field's w
     if bool(empty.any()):
         raise TableError(f"{table}: row {int(empty.argmax()) + 1} has an empty id")
     return frame
+
+
+def texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of values as a table of texts; what is missing is an empty text."""
+    return frame.astype(object).where(frame.notna(), "").astype(str)
 
 
 def image_path(pattern: str, row: Mapping[str, Any] | pd.Series) -> str:

@@ -114,7 +114,7 @@ def _sample(state: State, folder: Path) -> pd.DataFrame | None:
     if not name:
         return None
     try:
-        return inputs.rows(folder / name, state.plan.answer.id)
+        return inputs.rows(folder / name, state.plan.answer.key_column or state.plan.answer.id)
     except inputs.TableError as error:
         state.notes.append(f"the sample submission was not used: {error}")
         return None

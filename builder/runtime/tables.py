@@ -56,6 +56,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.array)
 
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """Zeros."""
+        return {}
+
     def pick(self, places: NDArray[Any]) -> Table:
         """Some of the rows."""
         return Table(self.array[places])

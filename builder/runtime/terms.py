@@ -46,6 +46,11 @@ class Terms:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """Zeros."""
+        return {}
+
     def pick(self, places: NDArray[np.int64]) -> Terms:
         """Some of the rows, which share the terms."""
         return replace(self, starts=self.starts[places], lengths=self.lengths[places])

@@ -60,6 +60,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """The padding token: a decoder takes its answer from the last id that is another."""
+        return {"input_ids": self.frame.pad}
+
     def pick(self, places: NDArray[np.int64]) -> Tokens:
         """Some of the rows, which share the ids."""
         return replace(self, starts=self.starts[places], counts=self.counts[places])

@@ -86,6 +86,8 @@ def read(path: Path) -> tuple[Table, tuple[str, ...]]:
     """
     import pandas as pd
 
+    from builder.runtime.inputs import texts
+
     if path.suffix != PARQUET:
         from builder.competition import read_table
 
@@ -99,7 +101,7 @@ def read(path: Path) -> tuple[Table, tuple[str, ...]]:
         raise UserError("not a readable parquet table", file=path, found=error, remedy=remedy) from None
     kinds = tuple(table[name].dtype.name if table[name].dtype.kind in "biuf" else "text" for name in table.columns)
     table.columns = [str(name) for name in table.columns]
-    return table.astype(object).where(table.notna(), "").astype(str), kinds
+    return texts(table), kinds
 
 
 def work_out(sample: Table, known: Known) -> Form:

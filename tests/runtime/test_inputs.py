@@ -2,6 +2,7 @@
 
 import kkb_runtime
 import numpy as np
+import pandas as pd
 import pytest
 from kkb_runtime import inputs
 from kkb_runtime.contract import Input
@@ -134,6 +135,16 @@ def test_rows_are_verbatim(tmp_path):
     (tmp_path / "t.csv").write_text('\ufeffid,n,s\n007,1.50,NA\n1e5, x,\n"a,b",3,"q""q"\n', "utf-8")
     frame = inputs.rows(tmp_path / "t.csv", "id")
     assert frame.to_numpy().tolist() == [["007", "1.50", "NA"], ["1e5", " x", ""], ["a,b", "3", 'q"q']]
+
+
+def test_rows_of_a_parquet_table_are_texts(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"id": [7, 10], "s": ["a", None], "x": [1.5, np.nan], "t": [True, False]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert inputs.rows(tmp_path / "t.parquet", "id").to_numpy().tolist() == [["7", "a", "1.5", "True"], ["10", "", "", "False"]]
+    (tmp_path / "t.parquet").write_bytes(b"id\n1\n")
+    with pytest.raises(inputs.TableError, match="not a readable parquet table"):
+        inputs.rows(tmp_path / "t.parquet", "id")
 
 
 def test_rows_without_rows(tmp_path):
