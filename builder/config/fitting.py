@@ -82,7 +82,8 @@ def _check_model(config: Config, model: Model, key: str) -> None:
     if model.backbone:
         _check_backbone(task, model.backbone, f"{key}.backbone")
     if task != IMAGES:
-        for name in ("build", "checkpoints", "input"):
+        texts = task == TEXTS and model.backbone.startswith("hf/")  # networks of texts that can be brought along
+        for name in ("build", "input", *(() if texts else ("checkpoints",))):
             if name in model.model_fields_set and getattr(model, name):
                 raise _foreign(config, f"{key}.{name}", name, IMAGES)
     if task != TEXTS and "text" in model.model_fields_set:

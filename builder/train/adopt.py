@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import checkpoints, competition, huggingface, images, models
+from builder import checkpoints, competition, huggingface, models
 from builder.errors import UserError
 from builder.progress import Report, silent
-from builder.shown import Pixels
-from builder.train import comparison, folds, given, naming, oof, record, sources
+from builder.runtime.contract import Input
+from builder.train import comparison, folds, given, learners, naming, oof, record
 from builder.train.comparison import Suspect
 from builder.train.diagnosis import Setting
-from builder.train.learners import Network
+from builder.train.learners import Learner, Network
 from builder.train.record import Checkpoint, Comparison, TrainedModel, Version
 from builder.workspace import Workspace, digest_of, locked, replacing_folder, sha256_file, write_text
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from builder.config import Config, Model
     from builder.train.given import Given
 
+PREPROCESSING = {"mean", "std", "resize", "interpolation"}  # what a Hugging Face folder says, too
 PACKAGES = ("torch", "timm", "transformers", "numpy", "pillow")
 
 
@@ -74,7 +75,6 @@ def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = s
         GateError: The predictions that came with the weights are not those that the weights give.
     """
     _refuse_untold(config, name)
-    _refuse_task(config)
     rows = competition.train_rows(config, config.data_root(workspace.root))
     with locked(workspace.private / "locks" / f"train-{name}"):
         key = naming.digest(config, workspace, name, rows)
@@ -88,15 +88,6 @@ def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = s
         with replacing_folder(folder) as temporary:
             _write(Job(config, workspace, name, rows, found, temporary, report, []), key, folder.name)
     return record.load(folder), True
-
-
-def _refuse_task(config: Config) -> None:
-    if not config.data.task.startswith("image"):
-        raise UserError(
-            "only networks for images can be adopted yet",
-            found=f'task = "{config.data.task}"',
-            remedy="leave checkpoints out and train the [[model]] here",
-        )
 
 
 def _refuse_untold(config: Config, name: str) -> None:
@@ -168,23 +159,22 @@ def _device() -> str:
 
 def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedModel:
     """Convert one model's weights, and predict the rows that they did not see."""
-    found, source = job.found[model.name], sources.folder_of(model, job.workspace, job.name)
+    found = job.found[model.name]
+    learner = learners.of(learners.Given(job.config, model, job.rows, job.root, job.workspace, job.name, job.report))
     job.notes += found.notes
-    if model.backbone.startswith("hf/") and not model.input.model_fields_set & {"mean", "std", "resize", "interpolation"}:
-        job.notes += models.data_config(model.backbone, source)["notes"]
-    shape, mean, std = sources.shape_of(model, source)
-    points = [_converted(job, model, fold, source) for fold in found.files]
+    pictures = isinstance(learner.input, Input)
+    if pictures and model.backbone.startswith("hf/") and not model.input.model_fields_set & PREPROCESSING:
+        job.notes += models.data_config(model.backbone, learner.given.source)["notes"]
+    points = [_converted(job, learner, fold) for fold in found.files]
     _refuse_twins(model, points)
-    names = job.config.inference.views
-    pixels = images.seen(job.rows.paths, shape, names, root=job.root, cache=job.workspace.cache, report=job.report)
-    predicted = oof.empty(len(job.rows.ids), len(job.rows.classes), names)
+    predicted = oof.empty(len(job.rows.ids), len(job.rows.classes), learner.given.names)
     scored = []
     for point in points:
         job.tell(f"{model.name} fold {point.fold}: predict the rows it did not see")
         rows = np.flatnonzero(assigned == point.fold) if found.folds is not None else np.array([], dtype=np.int64)
         started = time.perf_counter()
         if len(rows):
-            oof.fill(predicted, Network(_network(job, model, point.file, source)), Pixels(pixels), rows)
+            oof.fill(predicted, Network(_network(job, learner, point.file)), learner.shown, rows)
         part = predicted["identity"][rows]
         score = oof.score(job.config.competition.metric, job.rows.codes[rows], part)
         scored.append(Checkpoint(**{**vars(point), "score": score, "seconds": time.perf_counter() - started}))
@@ -194,29 +184,26 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
         backbone=model.backbone,
         arguments=model.arguments,
         pretrained=False,
-        input=shape,
-        mean=mean,
-        std=std,
+        input=learner.input,
         checkpoints=tuple(scored),
         views=tuple(predicted),
         score=oof.score(job.config.competition.metric, job.rows.codes, predicted["identity"]),
         build=model.build,
-        sources=sources.keep(model, source, job.folder),
-        compared=_compared(job, model, scored, assigned, predicted["identity"], Setting(shape, mean, std)),
+        sources=learner.keep(job.folder),
+        compared=_compared(job, learner, scored, assigned, predicted["identity"]),
+        **{**learner.facts(), "licence": ""},
     )
 
 
-def _converted(job: Job, model: Model, fold: int, source: Path | None) -> Checkpoint:
+def _converted(job: Job, learner: Learner, fold: int) -> Checkpoint:
     """Read one checkpoint into the network, try it, and save it as .safetensors. `score` and `seconds` come later."""
+    model = learner.given.model
     path = job.found[model.name].files[fold]
     job.tell(f"{model.name}: read {path.name}")
-    module = sources.network(model, len(job.rows.classes), source, pretrained=False)
+    module: Any = learner.network(0, pretrained=False)
     notes = checkpoints.load(module.backbone, path, len(job.rows.classes))
     job.notes += [f"{model.name}: {note}" for note in notes]
-    shape, _, _ = sources.shape_of(model, source)
-    called = model.build or model.backbone
-    models.check(module, shape.height, shape.width, len(job.rows.classes), called, source)
-    models.check_views(module, shape, job.config.inference.views, len(job.rows.classes), called, source)
+    learner.try_out(module)
     file = job.folder / "checkpoints" / (f"{model.name}-f{fold}.safetensors" if fold >= 0 else f"{model.name}-all.safetensors")
     checkpoints.save(module.backbone, file)
     return Checkpoint(
@@ -252,34 +239,31 @@ def _refuse_twins(model: Model, points: list[Checkpoint]) -> None:
             )
 
 
-def _network(job: Job, model: Model, file: str, source: Path | None) -> Any:
-    module = sources.network(model, len(job.rows.classes), source, pretrained=False)
+def _network(job: Job, learner: Learner, file: str) -> Any:
+    module = learner.network(0, pretrained=False)
     models.load_weights(module, job.folder / "checkpoints" / file)
     return module.to(_device())
 
 
 def _compared(
-    job: Job,
-    model: Model,
-    points: Iterable[Checkpoint],
-    assigned: NDArray[np.int64],
-    ours: NDArray[np.float32],
-    setting: Setting,
+    job: Job, learner: Learner, points: Iterable[Checkpoint], assigned: NDArray[np.int64], ours: NDArray[np.float32]
 ) -> Comparison | None:
     """Our predictions beside those that kernel.toml gives, if it does. Raises GateError when they differ."""
-    theirs = job.found[model.name].oof
+    model = learner.given.model
+    theirs, metric, allowed = job.found[model.name].oof, job.config.competition.metric, job.config.export.max_score_drop
     if theirs is None:
         return None
-    files = {point.fold: point.file for point in points}
-    source = sources.folder_of(model, job.workspace, job.name)
-    suspect = Suspect(
-        name=model.name,
-        oof=model.oof,
-        setting=setting,
-        network=lambda fold: _network(job, model, files[fold], source),
-        tell=lambda text: job.report(job.done, job.total, text),
-    )
-    allowed = job.config.export.max_score_drop
-    result, note = comparison.compare(suspect, job.rows, assigned, ours, theirs, job.config.competition.metric, allowed)
+    if isinstance(learner.input, Input):
+        files, facts = {point.fold: point.file for point in points}, learner.facts()
+        suspect = Suspect(
+            name=model.name,
+            oof=model.oof,
+            setting=Setting(learner.input, facts["mean"], facts["std"]),
+            network=lambda fold: _network(job, learner, files[fold]),
+            tell=lambda text: job.report(job.done, job.total, text),
+        )
+        result, note = comparison.compare(suspect, job.rows, assigned, ours, theirs, metric, allowed)
+    else:
+        result, note = comparison.of_texts(model.name, model.oof, job.rows, assigned, ours, theirs, metric, allowed)
     job.notes += [note] if note else []
     return result

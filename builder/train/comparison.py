@@ -64,34 +64,82 @@ def compare(
     Raises:
         GateError: They differ by more than rounding, and a candidate explains it, or the difference is not small.
     """
-    known = np.flatnonzero(np.isfinite(ours).all(axis=1) & np.isfinite(given).all(axis=1))
-    if not len(known):
-        return None, f"{suspect.oof} could not be compared: no row has both its prediction and one of ours"
-    mean, largest, equal = diagnosis.differences(ours[known], given[known])
-    found = metrics.get(metric)
-    before, after = (found.or_none(rows.codes[known], p[known]) for p in (given, ours))
-    result = Comparison(suspect.oof, len(known), largest, mean, equal, before, after)
-    if largest <= ROUNDING:
+    beside = _beside(suspect.name, suspect.oof, rows, folds, ours, given, metric)
+    if beside is None:
+        return None, _nothing_shared(suspect.oof)
+    result, known = beside
+    if result.largest <= ROUNDING:
         return result, None
-    order = diagnosis.other_order(ours[known], given[known], folds[known], tuple(rows.ids[row] for row in known))
-    if order:
-        raise _refusal(
-            suspect, result, metric, order, "save it in the order of the training table, or as .csv with the id column"
-        )
     sample = _Sample(suspect, rows, folds, known)
     wanted = given[sample.rows]
     apart, _, _ = diagnosis.differences(sample.answer(suspect.setting), wanted)
     if diagnosis.differences(sample.by_any(suspect.setting, wanted), wanted)[0] < diagnosis.EXPLAINS * apart:
         what = "each row was answered by one of these models, but not by the one that left it out here"
-        raise _refusal(suspect, result, metric, what, "give the folds that the weights were trained with, as folds")
+        raise _refusal(suspect.name, result, metric, what, "give the folds that the weights were trained with, as folds")
     tried = diagnosis.search(suspect.setting, sample.answer, wanted)
     explained = diagnosis.explains(tried[0], next(one for one in tried if one.setting == suspect.setting))
-    lost = found.gain(before, after) if before is not None and after is not None else 0.0
-    if not explained and mean <= SMALL and lost <= allowed:
-        return result, f"{suspect.oof} differs from ours by {largest:.1e} at most; no other preprocessing explains it"
-    raise _refusal(
-        suspect, result, metric, _table(tried), _remedy(suspect, tried[0].setting, explained=explained, small=mean <= SMALL)
-    )
+    small = result.mean <= SMALL
+    if not explained and small and _lost(metric, result) <= allowed:
+        return result, f"{suspect.oof} differs from ours by {result.largest:.1e} at most; no other preprocessing explains it"
+    remedy = _remedy(suspect, tried[0].setting, explained=explained, small=small)
+    raise _refusal(suspect.name, result, metric, _table(tried), remedy)
+
+
+def of_texts(
+    name: str,
+    oof: str,
+    rows: Rows,
+    folds: NDArray[np.int64],
+    ours: Probabilities,
+    given: Probabilities,
+    metric: str,
+    allowed: float,
+) -> tuple[Comparison | None, str | None]:
+    """`compare` for a model of texts, whose preprocessing is its tokenizer's: there are no candidates to try.
+
+    Args:
+        name, oof: What kernel.toml calls the model, and the predictions that came with it.
+    """
+    beside = _beside(name, oof, rows, folds, ours, given, metric)
+    if beside is None:
+        return None, _nothing_shared(oof)
+    result, _ = beside
+    if result.largest <= ROUNDING:
+        return result, None
+    if result.mean <= SMALL and _lost(metric, result) <= allowed:
+        return result, f"{oof} differs from ours by {result.largest:.1e} at most"
+    what = "this tokenizer, this length and these checkpoints give other probabilities"
+    remedy = "set length and side under [model.text] as they were when the predictions were made; or leave oof out"
+    raise _refusal(name, result, metric, what, remedy)
+
+
+def _beside(
+    name: str, oof: str, rows: Rows, folds: NDArray[np.int64], ours: Probabilities, given: Probabilities, metric: str
+) -> tuple[Comparison, NDArray[np.int64]] | None:
+    """How far apart they are, and on which rows; None where no row has both. Raises GateError for another order of rows."""
+    known = np.flatnonzero(np.isfinite(ours).all(axis=1) & np.isfinite(given).all(axis=1))
+    if not len(known):
+        return None
+    mean, largest, equal = diagnosis.differences(ours[known], given[known])
+    found = metrics.get(metric)
+    before, after = (found.or_none(rows.codes[known], p[known]) for p in (given, ours))
+    result = Comparison(oof, len(known), largest, mean, equal, before, after)
+    if largest > ROUNDING:
+        order = diagnosis.other_order(ours[known], given[known], folds[known], tuple(rows.ids[row] for row in known))
+        if order:
+            remedy = "save it in the order of the training table, or as .csv with the id column"
+            raise _refusal(name, result, metric, order, remedy)
+    return result, known
+
+
+def _nothing_shared(oof: str) -> str:
+    return f"{oof} could not be compared: no row has both its prediction and one of ours"
+
+
+def _lost(metric: str, result: Comparison) -> float:
+    """How much worse ours score."""
+    before, after = result.given_score, result.own_score
+    return metrics.get(metric).gain(before, after) if before is not None and after is not None else 0.0
 
 
 def _remedy(suspect: Suspect, best: Setting, *, explained: bool, small: bool) -> str:
@@ -103,11 +151,11 @@ def _remedy(suspect: Suspect, best: Setting, *, explained: bool, small: bool) ->
     return f"none of the candidates explains it: {cause}; or leave oof out"
 
 
-def _refusal(suspect: Suspect, result: Comparison, metric: str, found: str, remedy: str) -> GateError:
+def _refusal(name: str, result: Comparison, metric: str, found: str, remedy: str) -> GateError:
     scores = f"{metric} {_number(result.own_score)} for ours, {_number(result.given_score)} for the given"
     return GateError(
-        f"{suspect.name} does not predict what came with its weights",
-        file=suspect.oof,
+        f"{name} does not predict what came with its weights",
+        file=result.file,
         found=f"a difference of {result.largest:.4f} at most, {result.mean:.4f} on average, {result.argmax_equal:.2%} equal "
         f"answers on {result.rows} rows, {scores}; {found}",
         expected=f"at most {ROUNDING:g}",

@@ -17,9 +17,9 @@ import numpy as np
 
 from builder import checkpoints, images, models
 from builder.config.kinds import recipe_for, views_for
+from builder.errors import UserError
 from builder.networks import making
 from builder.progress import Report, silent
-from builder.runtime import views
 from builder.runtime.contract import Cells, Input
 from builder.shown import Pixels, Read, Shown
 from builder.train import fit, sources
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Told = Callable[[int, float], None]
 
 WEIGHTS = ".safetensors"
+TRIED = 8  # rows that a network which was brought along is asked first
 
 
 class Fitted(Protocol):
@@ -152,6 +153,10 @@ class Learner:
     def check(self) -> None:
         """Raise UserError for whatever can be wrong before anything is trained."""
 
+    def try_out(self, module: torch.nn.Module) -> None:
+        """Raise UserError unless a network that was brought along answers as it must."""
+        raise NotImplementedError
+
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """A model that learned from `rows` alone."""
         module = self.network(seed, pretrained=self.given.model.pretrained)
@@ -195,12 +200,14 @@ class OfImages(Learner):
 
     def check(self) -> None:
         """Whether the network takes its images, at every size that a view shows it; and whether all images can be read."""
-        g = self.given
-        sources.check(g.model, g.classes, g.source)
-        if any(views.shape_of(name, self.input) != (self.input.height, self.input.width) for name in g.names):
-            called = g.model.build or g.model.backbone
-            models.check_views(self.network(0, pretrained=False), self.input, g.names, g.classes, called, g.source)
+        self.try_out(self.network(0, pretrained=False))
         _ = self.shown
+
+    def try_out(self, module: torch.nn.Module) -> None:
+        """On images of noise, of every size that a view shows."""
+        g, called = self.given, self.given.model.build or self.given.model.backbone
+        models.check(module, self.input.height, self.input.width, g.classes, called, g.source)
+        models.check_views(module, self.input, g.names, g.classes, called, g.source)
 
     def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
         """timm's, a Hugging Face folder's or the user's own, behind its pixel arithmetic."""
@@ -255,6 +262,19 @@ class OfCells(Learner):
         _ = self.shown
         if not self.trees:
             self.network(0, pretrained=False)
+
+    def try_out(self, module: torch.nn.Module) -> None:
+        """On the first rows, under every view."""
+        some = np.arange(min(TRIED, len(self.shown)))
+        for view in self.given.names:
+            found = models.predicted(module, self.shown, some, view)
+            if found.shape != (len(some), self.given.classes) or not np.isfinite(found).all():
+                raise UserError(
+                    f"{self.given.model.backbone} does not answer with finite logits",
+                    found=f"probabilities of shape {found.shape} under view '{view}', such as {found[0].tolist()[:5]}",
+                    expected=f"{self.given.classes} finite numbers for each row",
+                    remedy="check the weights",
+                )
 
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """By the library's own solver where there is one."""
