@@ -32,10 +32,10 @@ def explain(families: Sequence[Family], lane: Lane, judge: Judge, rows: int) -> 
     with_all = metric(y, ground.answers(used))
     told = []
     for f, family in enumerate(families):
-        rest = (used - {f}) or frozenset(range(len(families))) - {f}
-        rho = _correlation(ground.oof[f], ground.answers(rest), y) if rest else 1.0
+        rest = (used - {f} and used) or frozenset(range(len(families)))
+        rho = _correlation(ground.oof[f], ground.without(rest, f), y) if len(rest) > 1 else 1.0
         if held[f]:
-            gain = metric.gain(with_all, metric(y, ground.answers(used - {f}))) if len(used) > 1 else 0.0
+            gain = metric.gain(with_all, metric(y, ground.without(used, f))) if len(used) > 1 else 0.0
         else:
             gain = metric.gain(metric(y, ground.answers(used | {f})), with_all)
         folds = held[f] or len(family.folds)

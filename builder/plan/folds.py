@@ -10,11 +10,13 @@ high for their average. `Folds.temperature` gives the average as much entropy as
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.plan.blend import TEMPERATURES, TINY, tempered
+from builder.plan.sides import Side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,14 +57,19 @@ class Folds:
     Args:
         unlabelled: float (families, folds, m, classes).
         trust: Factor on label-free gains, from `trust`.
+        full: Weights of the blend of everything, whose answer stands for the truth; the same for all families without it.
+        single: The temperature of that blend with one fold each.
     """
 
-    def __init__(self, unlabelled: Floats, trust: float = 1.0) -> None:
+    def __init__(self, unlabelled: Floats, trust: float = 1.0, full: Floats | None = None, single: float = 1.0) -> None:
         self.trust = trust
         self._p = np.asarray(unlabelled, dtype=np.float32)
         self._known: dict[tuple[int, int, int], Floats] = {}
         spread = self._p.var(axis=1, ddof=1) if self._p.shape[1] > 1 else np.zeros_like(self._p[:, 0])
         self.unrest = spread.sum(axis=-1).mean(axis=-1).astype(np.float64)
+        every = np.full(len(self._p), self.count)
+        full = np.full(len(self._p), 1 / len(self._p)) if full is None else full
+        self.truth = tempered(self.pooled(full, every), self.temperature(full, every, single)).astype(np.float32)
 
     @property
     def count(self) -> int:
@@ -76,9 +83,19 @@ class Folds:
             total += np.float32(weights[family]) * self._mean(int(family), int(counts[family]), start + int(family))
         return total
 
-    def temperature(self, weights: Floats, counts: Codes, single: float) -> float:
+    def sides(self, counts: Codes, used: Sequence[int]) -> Iterator[Side]:
+        """What `counts` folds of the `used` families win over one fold each; told by the blend of everything."""
+        if max(counts[f] for f in used) <= 1:
+            return
+        starts = range(min(2, self.count))
+        for held, sign in ((np.minimum(counts, 1), -1.0), (counts, 1.0)):
+            for start in starts:
+                p = np.stack([self._mean(f, int(held[f]), start + f).T for f in used])
+                yield Side(p, self.truth.T / np.float32(len(self.truth)), sign * self.trust / len(starts))
+
+    def temperature(self, weights: Floats, counts: Codes, single: float, rounds: int = 2) -> float:
         """The temperature of the blend of `counts` folds, where `single` is that of one fold each."""
-        return self.gain(weights, counts, single)[1]
+        return self.gain(weights, counts, single, rounds)[1]
 
     def gain(self, weights: Floats, counts: Codes, single: float, rounds: int = 2) -> tuple[float, float]:
         """(logloss that `counts` folds win over one fold each, the temperature to pool them with).

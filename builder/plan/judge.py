@@ -123,12 +123,9 @@ class Judge:
     @cached_property
     def _truth(self) -> Floats:
         """float (m, classes): what all folds of the blend of everything say of the unlabelled rows."""
-        folds, subsets, counts = self.search.folds, self.search.subsets, np.array(self.search.available)
-        if folds is None:
+        if self.search.folds is None:
             raise ValueError("there are no unlabelled rows")
-        whole = frozenset(range(len(counts)))
-        weights = subsets.weights(whole)
-        return blend.tempered(folds.pooled(weights, counts), folds.temperature(weights, counts, subsets.temperature(whole)))
+        return self.search.folds.truth
 
     @cached_property
     def _drawn(self) -> list[Codes]:

@@ -36,7 +36,7 @@ class Ground:
     def __init__(self, oof: Floats, y: Codes, half: NDArray[np.bool_], *, equal: bool = False) -> None:
         self.y, self.oof = y, oof
         self._half = half
-        self._fitted = tuple(Subsets(oof[:, side], y[side], equal=equal) for side in (~half, half))
+        self._fitted = tuple(Subsets(oof[:, side], y[side], equal=equal, refined=3) for side in (~half, half))
         self._known: dict[Subset, Floats] = {}
 
     @cached_property
@@ -48,13 +48,18 @@ class Ground:
         """float32 (rows, classes): the cross-fitted blend of one fold of each family."""
         if subset not in self._known:
             out = np.empty(self.oof.shape[1:], np.float32)
-            used = sorted(subset)
             for rows, fitted in zip((self._half, ~self._half), self._fitted, strict=True):
-                weights = fitted.weights(subset)[used]
-                pooled = np.tensordot(weights, self.oof[used][:, rows], axes=1)
+                weights = fitted.weights(subset)
+                held = np.flatnonzero(weights)
+                pooled = np.tensordot(weights[held], self.oof[np.ix_(held, np.flatnonzero(rows))], axes=1)
                 out[rows] = tempered(pooled, fitted.temperature(subset))
             self._known[subset] = out
         return self._known[subset]
+
+    def without(self, subset: Subset, family: int) -> Floats:
+        """float32 (rows, classes): the answers of the others, which are the same if that family has no weight among them."""
+        counts = any(fitted.weights(subset)[family] > 0 for fitted in self._fitted)
+        return self.answers(subset - {family} if counts else subset)
 
 
 @dataclass(frozen=True)

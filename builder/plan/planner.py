@@ -21,6 +21,7 @@ from builder.plan.judge import Judge
 from builder.plan.lanes import Ground, Lane, Trial
 from builder.plan.prices import Family, Prices
 from builder.plan.search import Chain, Search
+from builder.plan.sides import MOST, Side, best, labelled
 from builder.plan.subsets import Subset, Subsets, informative
 from builder.runtime.contract import Effort
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 SEARCHED = 2000  # rows
 CELLS = 60_000  # rows times classes that are searched on, when there are many classes
 TRIED = 6000  # rows
+FAINT = 1e-3  # a family with less weight changes no answer
+TOLD = 1e-4  # nor do units that win less logloss: so little is guessed, and every third guess is wrong
+WEIGHED = 60_000  # rows times classes that the weights of prefixes are fitted on
 BUDGETS = 10
 TIERED = 6  # lanes that tiers are tried on
 ROTATIONS = 3  # choices of first folds that fold gains are averaged over
@@ -85,19 +89,19 @@ def course(
     judge = Judge(ground, search, metric)
     budget = budget_s / rows
     lanes = _lanes(search, ground, full, budget, metric)
-    best = judge.choose(_trials(_safe(lanes, budget * first), judge, budget))
-    steps = _steps(chosen, facts, best.lane, search, judge, equal=equal)
+    winner = judge.choose(_trials(_safe(lanes, budget * first), judge, budget))
+    steps = _steps(chosen, facts, winner.lane, search, judge, equal=equal)
     own = np.ones(len(families))
     own[known] = heats
-    points = _predicted(best, judge, rows)
+    points = _predicted(winner, judge, rows)
     raw = Evidence(evidence.oof[known][:, seen], evidence.y[seen], evidence.fold[seen])
     return Course(
         tuple(families),
         tuple(own.tolist()),
         tuple(dataclasses.replace(step, family=known[step.family]) for step in steps),
-        best.effort,
+        winner.effort,
         points,
-        explain(chosen, best.lane, judge, rows),
+        explain(chosen, winner.lane, judge, rows),
         notes,
         baseline.points(chosen, raw, metric, [point.budget_s for point in points], rows),
     )
@@ -162,13 +166,14 @@ def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, eq
     few, importance = informative(oof, y, min(SEARCHED, max(500, CELLS // oof.shape[2])))
     tried = blend.sample(y, TRIED)
     same = np.full(len(families), 1 / len(families))
-    full = same if equal else blend.convex_weights(oof, y)
+    full = same if equal else best([_labelled(facts, range(len(families)))], blend.convex_weights(oof, y))
     everything = blend.pooled(oof[:, few], full)
-    soft = blend.tempered(everything, blend.temperature(everything, y[few]))
+    heat = blend.temperature(everything, y[few])
+    soft = blend.tempered(everything, heat)
     priced = None
     if facts.unlabelled is not None and facts.unlabelled.shape[1] > 1:
-        heat = blend.temperature(blend.pooled(oof[:, tried], same), y[tried])
-        priced = folds.Folds(facts.unlabelled, folds.trust(oof[:, tried], y[tried], same, heat))
+        mean = blend.temperature(blend.pooled(oof[:, tried], same), y[tried])
+        priced = folds.Folds(facts.unlabelled, folds.trust(oof[:, tried], y[tried], same, mean), full, heat)
     subsets = Subsets(oof[:, few], y[few], importance, soft, equal=equal)
     search = Search(subsets, priced, prices, [len(family.folds) for family in families])
     half = facts.fold[tried] % 2 == 0
@@ -199,8 +204,8 @@ def _trials(lanes: Sequence[Lane], judge: Judge, budget: float) -> list[Trial]:
     """The simple rules on every lane; tiers, of which each lane has many, on the lanes that are best with the simple ones."""
     rules = {id(lane): list(lane.rules(budget)) for lane in lanes}
     simple = {id(lane): [lane.trial(rule, budget) for rule in rules[id(lane)] if rule.kind != "tiers"] for lane in lanes}
-    best = sorted(lanes, key=lambda lane: -max(judge.merit(trial) for trial in simple[id(lane)]))[:TIERED]
-    tiers = [lane.trial(rule, budget) for lane in best for rule in rules[id(lane)] if rule.kind == "tiers"]
+    promising = sorted(lanes, key=lambda lane: -max(judge.merit(trial) for trial in simple[id(lane)]))[:TIERED]
+    tiers = [lane.trial(rule, budget) for lane in promising for rule in rules[id(lane)] if rule.kind == "tiers"]
     return [trial for lane in lanes for trial in simple[id(lane)]] + tiers
 
 
@@ -208,62 +213,105 @@ def _steps(
     families: Sequence[Family], facts: Evidence, lane: Lane, search: Search, judge: Judge, *, equal: bool
 ) -> tuple[Step, ...]:
     """The units of the lane, with weights and temperatures fitted on all rows."""
-    fitted: dict[Subset, tuple[Floats, float, float, float]] = {}
+    fitted: dict[Subset, Fitted] = {}
     prices = Prices.of_families(families, 0)
     steps: list[Step] = []
     units: list[tuple[int, int]] = []
-    before = None
+    counted = np.zeros(len(families), np.int64)  # folds that the answer counts
+    before = float("inf")
     for position, family in enumerate(lane.chain):
         holding = lane.holdings[position]
         own = families[family].folds
         units.append((family, own[(holding[family] - 1 + family) % len(own)]))
-        subset = frozenset(f for f, count in enumerate(holding) if count)
+        subset, counts = frozenset(f for f, count in enumerate(holding) if count), np.array(holding)
         if subset not in fitted:
             fitted[subset] = _fitted(subset, facts, judge, equal=equal)
-        weights, heat, score, loss = fitted[subset]
-        if search.folds is not None:
-            won, heat = search.folds.gain(weights, np.array(holding), heat, ROTATIONS)
-            score -= won if judge.metric.name == "logloss" else 0.0
-            loss -= won
+        found = fitted[subset]
+        weights, heat, won, gain = found.moved(search.folds, counts, np.maximum(counted, counts > 0))
+        loss = found.loss - won
+        if not counted[family]:
+            gain = before - loss
         raw = np.array([weights[f] / holding[f] for f, _ in units])
+        score: float | None = found.score - (won if judge.metric.name == "logloss" else 0.0)
+        untold = equal or (counted[family] and search.folds is None)
+        if steps and (weights[family] < FAINT or (gain < TOLD and not untold)):
+            # Nothing that can be told is won: the answer stays what it was.
+            raw, heat, score, gain = np.append(steps[-1].weights, 0.0), steps[-1].temperature, steps[-1].score, 0.0
+        else:
+            counted, before = counts, loss
         step = Step(
             family=family,
             fold=units[-1][1],
             weights=tuple((raw / raw.sum()).tolist()),
             temperature=round(heat, 6),
             score=score,
-            gain=None if before is None else before - loss,
+            gain=gain if steps else None,
             seconds=prices.marginal(_less(holding, family), family),
             fixed=families[family].fixed,
         )
         steps.append(step)
-        before = loss
     return tuple(steps)
 
 
-def _fitted(subset: Subset, facts: Evidence, judge: Judge, *, equal: bool) -> tuple[Floats, float, float, float]:
-    """Weights float64 (families,), temperature, cross-fitted score and logloss of one fold of each family."""
-    used = sorted(subset)
-    weights = np.zeros(len(facts.oof))
-    some = facts.oof[used]
-    weights[used] = 1 / len(used) if equal else blend.convex_weights(some, facts.y)
-    heat = blend.temperature(blend.pooled(some, weights[used]), facts.y)
-    answers = judge.ground.answers(subset)
-    return weights, heat, judge.metric(judge.ground.y, answers), judge.loss(answers)
+@dataclasses.dataclass
+class Fitted:
+    """One fold of each family of a subset, on all rows: weights (families,), temperature, cross-fitted score and logloss.
+
+    `near` are the weights of the `sought` families that were fitted last: one more fold changes them little.
+    """
+
+    sought: list[int]
+    weights: Floats
+    temperature: float
+    score: float
+    loss: float
+    side: Side | None
+    near: Floats
+
+    def moved(self, priced: folds.Folds | None, counts: Codes, before: Codes) -> tuple[Floats, float, float, float]:
+        """Weights and temperature for so many folds of each; what they win over one of each, and over those of `before`."""
+        weights, single = self.weights, self.temperature
+        if priced is None or counts.max() == 1:
+            return weights, single, 0.0, 0.0
+        if self.side is not None:
+            own = best([self.side, *priced.sides(counts, self.sought)], self.near)
+            weights, single = np.zeros(len(weights)), self.side.temperature(own)
+            weights[self.sought] = self.near = own
+        won, heat = priced.gain(weights, counts, single, ROTATIONS)
+        return weights, heat, won, won - priced.gain(weights, before, single, ROTATIONS)[0]
+
+
+def _fitted(subset: Subset, facts: Evidence, judge: Judge, *, equal: bool) -> Fitted:
+    used, answers = sorted(subset), judge.ground.answers(subset)
+    weights, side = np.zeros(len(facts.oof)), None
+    weights[used] = 1 / len(used) if equal else blend.convex_weights(facts.oof[used], facts.y)
+    sought = sorted(sorted(used, key=lambda f: (-weights[f], f))[:MOST])
+    if not equal and len(used) > 1:
+        side = _labelled(facts, sought)
+        weights[used], weights[sought] = 0.0, best([side], weights[sought])
+    held = np.flatnonzero(weights)
+    heat = blend.temperature(blend.pooled(facts.oof[held], weights[held]), facts.y)
+    return Fitted(sought, weights, heat, judge.metric(judge.ground.y, answers), judge.loss(answers), side, weights[sought])
+
+
+def _labelled(facts: Evidence, used: Sequence[int]) -> Side:
+    """Labelled rows of some families, as many as weights are fitted on."""
+    few = blend.sample(facts.y, min(TRIED, max(500, WEIGHED // facts.oof.shape[2])))
+    return labelled(facts.oof[np.asarray(used)][:, few], facts.y[few])
 
 
 def _less(holding: Sequence[int], family: int) -> list[int]:
     return [count - (f == family) for f, count in enumerate(holding)]
 
 
-def _predicted(best: Trial, judge: Judge, rows: int) -> tuple[Point, ...]:
+def _predicted(chosen: Trial, judge: Judge, rows: int) -> tuple[Point, ...]:
     """Score against seconds, from the first unit for all rows to the whole plan; the budget asked for is among them."""
-    lane, asked = best.lane, best.spent.seconds / len(judge.ground.y)
-    low, high = judge.margin(best)
+    lane, asked = chosen.lane, chosen.spent.seconds / len(judge.ground.y)
+    low, high = judge.margin(chosen)
     budgets = np.unique(np.append(np.geomspace(lane.costs[0] * (1 + 1e-9), lane.costs[-1] * (1 + 1e-9), POINTS), asked))
     points = []
     for budget in budgets:
-        score = judge.score(lane.trial(best.effort, float(budget)))
+        score = judge.score(lane.trial(chosen.effort, float(budget)))
         points.append(Point(round(float(budget) * rows, 6), score, score + low, score + high))
     return tuple(points)
 

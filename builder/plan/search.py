@@ -98,12 +98,12 @@ class Search:
         order, holding = list(grown.chain), self._held(grown.chain)
         limit = grown.loss * (1 + HARM)
         while True:
-            rest = [f for f in range(len(holding)) if holding[f] < self.available[f]]
-            allowed = [f for f in rest if holding[f] or (full[f] > 0 and self.loss(_more(holding, f)) <= limit)]
-            if not allowed:
-                return tuple(order)
             weights = np.maximum(self.subsets.weights(frozenset(f for f, n in enumerate(holding) if n)), full)
-            pick = max(allowed, key=lambda f: ((weights[f] + WORTH) / (1 + holding[f]) / self.prices.marginal(holding, f), -f))
+            rest = [f for f in range(len(holding)) if holding[f] < self.available[f] and (holding[f] or full[f] > 0)]
+            rest.sort(key=lambda f: (-(weights[f] + WORTH) / (1 + holding[f]) / self.prices.marginal(holding, f), f))
+            pick = next((f for f in rest if holding[f] or self.loss(_more(holding, f)) <= limit), None)
+            if pick is None:
+                return tuple(order)
             order.append(pick)
             holding = _more(holding, pick)
 

@@ -1,7 +1,7 @@
 """The logloss of many blends at once: exact enough to search with, fast enough for thousands of subsets of families.
 
-Pure numpy. Weights by expectation maximisation and Newton's method, a batch of subsets at a time; then one temperature per
-subset, after pooling. Answers are remembered, so that a search may ask again.
+Pure numpy. Weights by expectation maximisation and Newton's method, a batch of subsets at a time, as if nothing were tempered;
+from there the best ones with a temperature (`sides`), subset by subset. Answers are remembered: a search asks again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.plan.blend import TEMPERATURES, TINY
+from builder.plan.blend import TINY
+from builder.plan.sides import MOST, Side, best
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int64]
 
 ROUNDS = 12
+REFINED = 2  # rounds
+MANY = 20  # families above which there is time for one round only
 GAP = 2e-4  # at the optimum no gradient exceeds 1; the loss is then within this of the optimum, and mostly much nearer
 RIDGE = 1e-4
 HALVINGS = 3
-NEWTON = 3
 SOFT = 0.5
 FLOOR = 0.2  # share of the mean loss that the easiest row counts as
 CELLS = 1 << 20  # numbers per batch: subsets times rows times classes
@@ -39,15 +41,22 @@ class Subsets:
         soft: float (rows, classes), what a good blend answers. The loss is then taken half to the labels and half to it: labels
             are a draw, and a search among thousands of subsets would learn the draw by heart.
         equal: Every family of a subset counts the same.
+        refined: Rounds that weights are sought with, after the first ones.
     """
 
     def __init__(
-        self, oof: Floats, y: Codes, importance: Floats | None = None, soft: Floats | None = None, *, equal: bool = False
+        self,
+        oof: Floats,
+        y: Codes,
+        importance: Floats | None = None,
+        soft: Floats | None = None,
+        *,
+        equal: bool = False,
+        refined: int = REFINED,
     ) -> None:
         self.families = len(oof)
         self._rows, self._classes = oof.shape[1:]
-        # Classes before rows: sums over classes then run along whole cache lines.
-        self._flat = np.ascontiguousarray(oof.transpose(0, 2, 1), dtype=np.float32).reshape(self.families, -1)
+        self._cube = np.ascontiguousarray(oof.transpose(0, 2, 1), dtype=np.float32)
         self._likelihood = np.maximum(oof[:, np.arange(len(y)), y], TINY).astype(np.float32)
         share = np.full(len(y), 1 / len(y)) if importance is None else importance
         self._share = share.astype(np.float32)
@@ -55,8 +64,10 @@ class Subsets:
         target[y, np.arange(len(y))] = self._share
         if soft is not None:
             target = (1 - SOFT) * target + SOFT * self._share * soft.T.astype(np.float32)
-        self._target = target.reshape(-1)
-        self._equal = equal
+        self._target = target
+        self._every = Side(self._cube, target)
+        self._equal, self._rounds = equal, refined if self.families <= MANY else 1
+        self._promised: dict[Subset, Floats] = {}
         self._known: dict[Subset, tuple[float, float, Floats]] = {}
 
     def losses(self, subsets: Iterable[Subset]) -> list[float]:
@@ -66,9 +77,7 @@ class Subsets:
         batch = max(1, CELLS // (self._rows * self._classes))
         for start in range(0, len(new), batch):
             some = new[start : start + batch]
-            weights = self._weights(some)
-            losses, temperatures = self._tempered(weights)
-            self._known.update(zip(some, zip(losses.tolist(), temperatures.tolist(), weights, strict=True), strict=True))
+            self._known.update((s, self._refined(s, own)) for s, own in zip(some, self._weights(some), strict=True))
         return [self._known[subset][0] for subset in asked]
 
     def loss(self, subset: Subset) -> float:
@@ -86,9 +95,10 @@ class Subsets:
         return self._known[subset][1]
 
     def promise(self, subset: Subset) -> Floats:
-        """float32 (families,): the slope of the logloss towards each family, an upper bound of what adding it can win."""
-        mixture = self.weights(subset) @ self._likelihood
-        return np.asarray(self._likelihood @ (self._share / mixture) - 1.0)
+        """float64 (families,): the slope of the logloss towards each family, about the most that adding it can win."""
+        if subset not in self._promised:
+            self._promised[subset] = self._every.slope(self.weights(subset))
+        return self._promised[subset]
 
     def _weights(self, subsets: list[Subset]) -> Floats:
         """float32 (subsets, families): per round one step of expectation maximisation, then Newton's where it helps."""
@@ -111,6 +121,15 @@ class Subsets:
         for row, subset in enumerate(subsets):
             weights[row, sorted(subset)] = own[row, : len(subset)]
         return weights
+
+    def _refined(self, subset: Subset, start: Floats) -> tuple[float, float, Floats]:
+        """Loss, temperature and weights float32 (families,), sought from `start`."""
+        used = sorted(sorted(subset, key=lambda f: (-start[f], f))[:MOST])
+        side = Side(self._cube[used], self._target)
+        own = best([side], start[used], 0 if self._equal or len(used) == 1 else self._rounds)
+        weights = np.zeros(self.families, np.float32)
+        weights[used] = own
+        return side.loss(own), side.temperature(own), weights
 
     def _round(self, own: Floats, inside: NDArray[np.bool_], likelihood: Floats) -> tuple[Floats, float]:
         """Better weights float32 (subsets, members), and how far from the optimum the given ones can have been."""
@@ -138,25 +157,6 @@ class Subsets:
             own = np.where(better[:, None], trial, own)
             step[better], fit = 0.0, np.maximum(fit, reached)
         return own.astype(np.float32), gap
-
-    def _tempered(self, weights: Floats) -> tuple[Floats, Floats]:
-        """float64 (subsets,): logloss at the best temperature, and that temperature, by Newton's method on its reciprocal."""
-        logs = np.log(np.maximum(weights @ self._flat, TINY))
-        true = (logs @ self._target).astype(np.float64)
-        cube = logs.reshape(len(weights), self._classes, self._rows)
-        power = np.ones(len(weights))
-        loss = np.zeros(len(weights))
-        for last in (*[False] * NEWTON, True):
-            raised = np.exp(cube * power[:, None, None].astype(np.float32))
-            total = raised.sum(axis=1)
-            loss = np.log(total) @ self._share - power * true
-            if last:
-                break
-            mean = (raised * cube).sum(axis=1) / total
-            spread = (raised * cube * cube).sum(axis=1) / total - mean * mean
-            step = (mean @ self._share - true) / np.maximum(spread @ self._share, TINY)
-            power = np.clip(power - step, 1 / TEMPERATURES[1], 1 / TEMPERATURES[0])
-        return loss, 1.0 / power
 
 
 def _mix(weights: Floats, likelihood: Floats) -> Floats:

@@ -147,6 +147,16 @@ def test_one_row_and_one_family():
     assert playing.play(found, world.test[:, :, :1], 1.0).lengths.tolist() == [3]
 
 
+def test_without_unlabelled_rows_all_folds_of_a_family_count_the_same(world):
+    steps = planned(world, evidence=Evidence(world.oof, world.y, world.fold)).steps
+    weights = {}
+    for step, weight in zip(steps, steps[-1].weights, strict=True):
+        weights.setdefault(step.family, []).append(weight)
+    assert max(len(own) for own in weights.values()) == world.folds
+    for own in weights.values():
+        np.testing.assert_allclose(own, own[0])
+
+
 @pytest.mark.slow
 def test_holdout_without_unlabelled_rows_is_planned():
     world = World(0, (1.0, 1.5))
