@@ -55,13 +55,13 @@ def test_a_competition_with_views_of_other_sizes_from_pixels_to_predictions(work
         steps = [(rung.view, rung.batch, rung.sizes) for rung in one.ladder]
         larger = {"height": 48, "width": 48}
         assert steps == [
-            *[("identity", batch, {}) for batch in ("1", "2", "32", "32, ragged")],
-            *[("hflip@48", batch, larger) for batch in ("1", "2", "32", "32, ragged")],
-            *[(view, "32", larger if view == "hflip@48" else {}) for view in VIEWS],
+            *[("identity", batch, {}) for batch in ("1", "2", "8", "8, ragged")],
+            *[("hflip@48", batch, larger) for batch in ("1", "2", "8", "8, ragged")],
+            *[(view, "8", larger if view == "hflip@48" else {}) for view in VIEWS],
         ]
     assert set(made.decode_ms) == {views.input_of(view, model.input).key for view in VIEWS}
     assert len(made.decode_ms) == 3
-    prices = {view: record.price(made, made.models[0], None, 32, size=size_of(view, model.input)) for view in VIEWS}
+    prices = {view: record.price(made, made.models[0], None, 8, size=size_of(view, model.input)) for view in VIEWS}
     assert prices["hflip"] == prices["identity"] == prices["identity@topleft75"]
     assert prices["hflip@48"].ms_per_sample > prices["identity"].ms_per_sample
     values = np.load(made.folder / made.probe("resnet").values.file)
