@@ -7,6 +7,7 @@ Never: reads the labels of rows that it is not told to learn from.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,7 +122,7 @@ class Given:
         return views_for(self.config, self.model)
 
 
-class Learner:
+class Learner(ABC):
     """One `[[model]]`.
 
     Attributes:
@@ -141,21 +142,22 @@ class Learner:
         return self.given.model.name
 
     @property
+    @abstractmethod
     def input(self) -> Input | Cells:
         """How its rows are read."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shown(self) -> Shown:
         """All training rows, under every view."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self) -> None:
         """Raise UserError for whatever can be wrong before anything is trained."""
 
+    @abstractmethod
     def try_out(self, module: torch.nn.Module) -> None:
         """Raise UserError unless a network that was brought along answers as it must."""
-        raise NotImplementedError
 
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """A model that learned from `rows` alone."""
@@ -164,9 +166,9 @@ class Learner:
         device = fit.fit(module, self.shown, self.given.rows.codes, rows, recipe, seed, told)
         return Network(module.cpu(), device)
 
+    @abstractmethod
     def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
         """The module, its initial weights drawn from `seed`: they must not depend on what was trained before."""
-        raise NotImplementedError
 
     def load(self, path: Path) -> Fitted:
         """The model that `save` wrote."""

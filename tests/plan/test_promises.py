@@ -12,11 +12,12 @@ from .cases import Case
 pytestmark = pytest.mark.slow
 SHARES = (0.05, 0.1, 0.25, 0.5)
 SEED = 5
+JUDGED = 12_000  # rows: with few, what is lost on ten of them is a draw
 
 
 @functools.cache
 def case(kind):
-    return Case(problems.problem(kind, SEED, rows=1500, test=3000, folds=3, families=6))
+    return Case(problems.problem(kind, SEED, rows=1500, test=JUDGED, folds=3, families=6))
 
 
 def each(share):
@@ -25,12 +26,9 @@ def each(share):
 
 @pytest.mark.parametrize(("share", "points", "ratio"), [(0.25, -0.3, 1.015), (0.1, -1.5, 1.1)])
 def test_close_to_the_full_ensemble_at_a_fraction_of_its_cost(share, points, ratio):
-    for one, played in each(share):
-        found, ratio_found, right = one.measured(played.answers)
-        # Few rows: what is lost on ten of them is a draw.
-        error = 100 * (right.astype(float) - one.measured(one.full)[2]).std() / np.sqrt(len(right))
-        assert found >= points - 2 * error, one.problem.name
-        assert ratio_found <= ratio, one.problem.name
+    found = np.array([one.measured(played.answers)[:2] for one, played in each(share)])
+    assert found[:, 0].min() >= points
+    assert found[:, 1].max() <= ratio
 
 
 @pytest.mark.parametrize("share", SHARES)
