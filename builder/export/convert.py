@@ -9,6 +9,7 @@ Never: judges what it made: that is the caller's; leaves a file behind that was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from builder.export.parity import Case
 from builder.export.pictures import Rows, batches
 from builder.export.record import Rung
 from builder.export.source import Answers
+from builder.runtime import onnx_backend
 
 if TYPE_CHECKING:
     from builder.export.source import Run, Source
@@ -166,7 +168,8 @@ def _write_smaller(order: Order, single: Path, path: Path) -> tuple[Path, ...]:
 
 def _compared(opened: Open, order: Order, path: Path, told: Told, step: str) -> tuple[list[Rung], list[Answers]]:
     """The ladder of one step; of the last one, what the model says of the others, too."""
-    run = opened(path)
+    with onnx_backend.frugal() if order.apart else nullcontext():
+        run = opened(path)
     pairs = zip(order.cases, told.cases, strict=True)
     rungs = [rung for case, expected in pairs for rung in parity.ladder(expected, run, step, case, order.planned)]
     others = order.others if step == order.precision else ()

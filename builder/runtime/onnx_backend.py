@@ -8,12 +8,13 @@ Never: runs on the CPU when CUDA was asked for.
 from __future__ import annotations
 
 import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import backends
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +22,17 @@ KIND = "onnxruntime"
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 WHEELS = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu>=1.24,<1.27"}  # the latter for the CUDA 12 of the image's torch
 _arena: dict[str, bool] = {}
+_frugal: ContextVar[bool] = ContextVar("frugal", default=False)
+
+
+@contextlib.contextmanager
+def frugal() -> Iterator[None]:
+    """Sessions that are opened within have no arena: slower, for a process that must stay small rather than be fast."""
+    before = _frugal.set(True)
+    try:
+        yield
+    finally:
+        _frugal.reset(before)
 
 
 def package(accelerator: str) -> Any:
@@ -79,7 +91,9 @@ def _options(onnxruntime: Any, accelerator: str, threads: int) -> Any:
     options.intra_op_num_threads = max(1, threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if accelerator == "cpu" and _share_arena(onnxruntime):
+    if _frugal.get():
+        options.enable_cpu_mem_arena = False
+    elif accelerator == "cpu" and _share_arena(onnxruntime):
         options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 

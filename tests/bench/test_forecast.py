@@ -64,7 +64,7 @@ def staged(kernel):
     }
     folder, notebook = kernel.workspace.runs(kernel.name) / "rehearsal", kernel.folder / "notebook.ipynb"
     stage = playing.Stage(kernel.name, kernel.config, notebook, datasets, machine, folder, plan, kernel.workspace.cache)
-    return stage, kernel.root, pipeline._fold_of(kernel, plan)
+    return stage, kernel.root, pipeline.fold_of(kernel, plan)
 
 
 def seen(stage, name, files):
