@@ -17,7 +17,7 @@ JOBS   ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check fix test test-all test-images bench clean
+.PHONY: help install demo check fix reference test test-all test-images bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(READY)  ## lint, format and types; writes nothing
 fix: $(READY)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(READY)  ## renew the pages that are made from the code
+	$(BIN)/python -m builder.cli.reference
 
 test: check  ## every law and one case of each kind
 	$(PYTEST) -m 'not slow and not bench'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
@@ -12,7 +12,11 @@ from pydantic_core import PydanticCustomError
 from builder.errors import ConfigError, UserError, nearest
 from builder.runtime import views
 
+if TYPE_CHECKING:
+    from builder.config import Config
+
 UNFIT = "unfit"
+EXAMPLES = {"classes": "accuracy, logloss or f1_macro", "multilabel": "mean(auc) or f1_samples", "numbers": "rmse or mae"}
 
 
 def unfit(key: str, found: object, expected: str, remedy: str = "change the value") -> PydanticCustomError:
@@ -95,20 +99,35 @@ def _section(model: type[BaseModel], where: list[str]) -> type[BaseModel]:
     return section
 
 
-def refuse_metric(path: Path, name: str, task: str) -> None:
-    """Raise ConfigError when there is no metric of this name, or it scores something else than class labels."""
+def refuse_metric(path: Path, config: Config) -> None:
+    """Raise ConfigError when there is no metric of this name, or it scores something else than the target holds."""
     from builder import metrics
+    from builder.metrics import heads
 
+    name, truth, targets = config.competition.metric, config.data.truth, config.data.targets
+    several = truth == metrics.CLASSES and len(targets) > 1
     try:
-        metric = metrics.get(name, path.parent)
+        found = heads.each(name, targets, path.parent) if several else [metrics.get(name, path.parent)]
     except UserError as error:
-        told = {"found": error.found or repr(name), "expected": error.expected, "remedy": error.remedy}
-        raise ConfigError("'competition.metric' is not known", file=path, **told) from None
-    if metrics.CLASSES not in metric.truths:
+        told = {"found": error.found or repr(name), "expected": error.expected, "remedy": error.remedy or "change the value"}
+        what = f"'competition.metric' is not right: {error.what}" if heads.GIVEN in name else "'competition.metric' is not known"
+        raise ConfigError(what, file=path, **told) from None
+    if heads.GIVEN in name and targets and not several:
+        expected = f"one metric of {truth}, such as {EXAMPLES[truth]}"
         raise ConfigError(
-            f"'{name}' does not score {task}",
+            "'competition.metric' is one for each of several targets with classes",
             file=path,
-            found=f"a metric of {' or '.join(metric.truths)}",
-            expected=f"a metric of {metrics.CLASSES}, such as accuracy, logloss or f1_macro",
-            remedy="check competition.metric",
+            found=f"{len(targets)} target{'s' * (len(targets) > 1)}, data.truth is {truth}",
+            expected=expected,
+            remedy="check competition.metric, data.target and data.truth",
         )
+    for metric in found:
+        ranked = several and metric.prediction == metrics.RANKING
+        if ranked or (metric.truths and truth not in metric.truths):
+            raise ConfigError(
+                f"'{metric.name}' does not score {config.data.task} whose data.truth is {truth}",
+                file=path,
+                found=f"a metric of {'rankings' if ranked else ' or '.join(metric.truths)}",
+                expected=f"a metric of {truth}, such as {EXAMPLES[truth]}",
+                remedy="check competition.metric and data.truth",
+            )

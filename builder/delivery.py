@@ -285,8 +285,9 @@ def predicted_score(kernel: Kernel) -> float | None:
 def _refuse_worse(kernel: Kernel, server: str, digest: str, cv: float) -> None:
     """Raise GateError unless `cv` is better than that of every other scored submission that the ledger knows."""
     from builder import metrics
+    from builder.plan.stage import load
 
-    metric = metrics.get(kernel.config.competition.metric)
+    metric = metrics.of(kernel.config.competition.metric, load(kernel.folder).answer.parts, kernel.folder)
     with Ledger(kernel.workspace.ledger) as ledger:
         rows = ledger.submissions(server, kernel.config.competition.slug)
     known = [row for row in rows if row["status"] == "COMPLETE" and row["cv"] is not None and row["digest"] != digest]

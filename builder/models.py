@@ -18,6 +18,7 @@ import numpy as np
 
 from builder import checkpoints, huggingface, usercode
 from builder.errors import ConfigError, UserError, did_you_mean
+from builder.runtime import heads as answering
 from builder.runtime import views
 from builder.shown import Pixels
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from builder.runtime.contract import Input
+    from builder.runtime.contract import Head, Input
     from builder.shown import Shown
 
 PREDICT_BATCH = 256
@@ -241,18 +242,45 @@ def check(module: torch.nn.Module, height: int, width: int, classes: int, source
         )
 
 
-def probabilities(
-    module: torch.nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], view: str = "identity"
+def standardised(backbone: Any, head: Head) -> torch.nn.Module:
+    """`backbone`, which answers numbers in their own unit, with `head.offset` and `head.spread` taken out again."""
+    import torch
+
+    class Standardised(torch.nn.Module):
+        offset: torch.Tensor
+        spread: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = backbone
+            self.register_buffer("offset", torch.tensor(head.offset), persistent=False)
+            self.register_buffer("spread", torch.tensor(head.spread), persistent=False)
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return (self.inner(*inputs) - self.offset) / self.spread  # type: ignore[no-any-return]
+
+    return Standardised()
+
+
+def answers(
+    module: torch.nn.Module,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    view: str = "identity",
+    heads: Sequence[Head] | None = None,
 ) -> NDArray[np.float32]:
-    """float32 (len(rows), classes): softmax of the module's logits for `images[rows]`, uint8 (n, h, w, 3), seen under `view`.
-
-    `images` are decoded as that view asks for (`images.seen`).
-    """
-    return predicted(module, Pixels({view: images}), rows, view)
+    """`predicted` for `images[rows]`, uint8 (n, h, w, 3), seen under `view`; `images` are decoded as it asks (`images.seen`)."""
+    return predicted(module, Pixels({view: images}), rows, view, heads)
 
 
-def predicted(module: torch.nn.Module, shown: Shown, rows: NDArray[np.int64], view: str = "identity") -> NDArray[np.float32]:
-    """float32 (len(rows), classes): softmax of the module's logits for some rows under a view."""
+def predicted(
+    module: torch.nn.Module,
+    shown: Shown,
+    rows: NDArray[np.int64],
+    view: str = "identity",
+    heads: Sequence[Head] | None = None,
+) -> NDArray[np.float32]:
+    """float32 (len(rows), outputs): what `heads` (default: one of classes) make of the module's logits of rows under a view."""
     import torch
 
     module.eval()
@@ -262,6 +290,7 @@ def predicted(module: torch.nn.Module, shown: Shown, rows: NDArray[np.int64], vi
     with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
         for places, feeds in shown.batches(view, rows, PREDICT_BATCH):
             logits = module(*(torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in feeds.values()))
-            parts.append(torch.softmax(logits.double(), dim=1).float().cpu().numpy())
+            parts.append(logits.float().cpu().numpy())
             order.append(places)
-    return np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
+    logits = np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
+    return answering.answers(logits, heads or answering.single([""] * logits.shape[1]))

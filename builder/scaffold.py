@@ -12,6 +12,7 @@ from builder import competition
 from builder.competition import Proposal
 from builder.config import FILE, GROUPED, IMAGES, NAME_RULE, TABLES, TEXTS, Config, Data, Task
 from builder.errors import UserError
+from builder.metrics import CLASSES, MULTILABEL, NUMBERS
 from builder.workspace import Workspace, write_text
 
 TINY = 64  # pixels; below it, pretrained networks made for 224 have little to offer
@@ -32,7 +33,7 @@ HEAD = """\
 # One screen describes the submission. `kkb ship {name}` goes from here to a score; unknown keys are refused.
 [competition]
 slug = {slug}
-metric = "{metric}"{pad}# accuracy | balanced_accuracy | logloss | auc | f1_macro
+metric = "{metric}"{pad}# {metrics}
 limit = "9h"                    # see the competition's Code Requirements: Kaggle's API does not tell it
 machine = "{machine}"{machine_note}
 
@@ -68,37 +69,40 @@ input = {{ size = {size} }}
 views = ["identity"]            # "hflip", "identity@288", "hflip@center90", ...: priced, and kept when worth its seconds
 reserve = "5%"
 """
-TEXT_MODELS = """\
-
+LINEAR = """
 [[model]]
 name = "linear"                 # counts terms: seconds, and often hard to beat
 backbone = "text/linear"
-
+"""
+BAYES = """
 [[model]]
 name = "bayes"                  # the same terms weighed otherwise: seconds, too, and it errs elsewhere
 backbone = "text/linear"
 arguments = { learner = "bayes" }
-
-# One that reads word for word trains for minutes.
-# [[model]]
-# name = "gru"                  # or text/lstm, or hf/FOLDER with a Hugging Face model
-# backbone = "text/gru"
-# text = { length = 128, vocabulary = 5000 }
-
+"""
+RECURRENT = """\
+[[model]]
+name = "gru"                  # or text/lstm, or hf/FOLDER with a Hugging Face model
+backbone = "text/gru"
+text = { length = 128, vocabulary = 5000 }
+"""
+MINUTES = "\n# One that reads word for word trains for minutes.\n"
+TEXT_VIEWS = """
 [inference]
 views = ["identity"]            # of models that read words also "tail", "identity@64", ...
 reserve = "5%"
 """
-TABLE_MODELS = """\
-
+LIGHTGBM = """
 [[model]]
 name = "lightgbm"
 backbone = "table/lightgbm"     # arguments = { num_leaves = 15 } and the like go to the library
-
+"""
+XGBOOST = """
 [[model]]
 name = "xgboost"
 backbone = "table/xgboost"
-
+"""
+PERCEPTRON = """
 [[model]]
 name = "mlp"
 backbone = "table/mlp"
@@ -106,7 +110,18 @@ backbone = "table/mlp"
 [inference]
 reserve = "5%"
 """
-WITHOUT_GPU: dict[str, str] = {TEXTS: TEXT_MODELS, TABLES: TABLE_MODELS}
+# Truth, or several targets with classes -> metrics to choose from, and what is said beside the target.
+MEASURES = {
+    CLASSES: "accuracy | balanced_accuracy | logloss | auc | f1_macro",
+    MULTILABEL: "mean(auc) | logloss | f1_samples | f1_micro | f1_macro",
+    NUMBERS: "rmse | mae | rmsle | r2 | mean(rmse)",
+}
+OF_SEVERAL = 'accuracy | f1_macro | ..., or one for each target: "kind=accuracy, size=f1_macro"'
+SEVERAL_NOTE = "  # each has classes of its own; the score is the mean"
+TRUTH_NOTES = {
+    MULTILABEL: "            # labels of which each is there or not",
+    NUMBERS: "               # not classes",
+}
 
 
 @dataclass(frozen=True)
@@ -139,17 +154,35 @@ def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> s
     task = task or (proposal.task if proposal else "")
     data = f"task = {_quoted(task)}\n" if task else ""
     data += _data(proposal) if proposal else OPEN[task].format(name=name)
-    models = WITHOUT_GPU.get(task, "")
+    models = _models(task, proposal)
     chosen = vars(choice(proposal)) | ({"machine": "cpu", "machine_note": NO_GPU} if models else {})
     metric = proposal.metric if proposal else "accuracy"
-    head = HEAD.format(**chosen, name=name, slug=_quoted(slug), metric=metric, pad=" " * (21 - len(metric)))
+    measures = OF_SEVERAL if _several(proposal) else MEASURES[proposal.truth if proposal else CLASSES]
+    head = HEAD.format(**chosen, name=name, slug=_quoted(slug), metric=metric, metrics=measures, pad=" " * (21 - len(metric)))
     scheme = GROUPED[-1] if proposal and proposal.group else "stratified"
     return head + data + FOLDS.format(scheme=scheme) + (models or IMAGE_MODELS.format(**chosen))
 
 
+def _several(proposal: Proposal | None) -> bool:
+    """Whether several targets have classes, each its own."""
+    return proposal is not None and proposal.truth == CLASSES and not isinstance(proposal.target, str)
+
+
+def _models(task: str, proposal: Proposal | None) -> str:
+    """The models of texts and tables that can answer what is asked; empty for images."""
+    truth, one = (proposal.truth, isinstance(proposal.target, str)) if proposal else (CLASSES, True)
+    if task == TABLES:
+        return (LIGHTGBM if one and truth != MULTILABEL else "") + ("" if _several(proposal) else XGBOOST) + PERCEPTRON
+    if task == TEXTS and one and truth == CLASSES:
+        unread = "".join(f"# {line}\n" for line in RECURRENT.splitlines())
+        return LINEAR + BAYES + MINUTES + unread + TEXT_VIEWS
+    return f"{LINEAR}\n{RECURRENT}{TEXT_VIEWS}" if task == TEXTS else ""
+
+
 def _data(proposal: Proposal) -> str:
     """The keys of `[data]` as proposed."""
-    lines = [f"{key} = {_quoted(value)}" for key, value in _keys(proposal).items()]
+    notes = {"truth": TRUTH_NOTES.get(proposal.truth, ""), "target": SEVERAL_NOTE if _several(proposal) else ""}
+    lines = [f"{key} = {_quoted(value)}{notes.get(key, '')}" for key, value in _keys(proposal).items()]
     if proposal.columns:
         named = f"# columns = {_quoted(proposal.columns)}"
         short = len(named) <= LONGEST_LINE
@@ -165,10 +198,14 @@ def _quoted(value: object) -> str:
 
 
 def _keys(proposal: Proposal) -> dict[str, Any]:
-    """The keys that its task needs, and their values."""
-    needed = Data(task=cast("Task", proposal.task)).needed
-    found = {key: getattr(proposal, key) for key in needed}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    """The keys that its task and its truth need, and their values."""
+    found: dict[str, Any] = {}
+    for key in Data(task=cast("Task", proposal.task)).needed:
+        value = getattr(proposal, key)
+        found[key] = list(value) if isinstance(value, tuple) else value
+        if key == "target" and proposal.truth != CLASSES:
+            found["truth"] = proposal.truth
+    return found
 
 
 def new(workspace: Workspace, name: str, slug: str, task: str) -> tuple[Path, Proposal | None]:
@@ -219,7 +256,8 @@ def complete(folder: Path, config: Config, root: Path) -> Proposal | None:
     """Fill the open keys of kernel.toml from the files in `root`; None when there were none.
 
     A file that is still as `kkb new` wrote it is written again with the models that suit the files. In one that a person has
-    edited, comments and edits stay: of images only the open keys of `[data]` are filled, of other tasks all that was not edited.
+    edited, comments and edits stay: of images with classes only the open keys of `[data]` are filled, of others all that was not
+    edited.
     """
     if config.data.complete:
         return None
@@ -229,7 +267,7 @@ def complete(folder: Path, config: Config, root: Path) -> Proposal | None:
     before, after = (kernel_toml(folder.name, slug, task, found) for found in (None, proposal))
     if text == before:
         write_text(path, after)
-    elif proposal.task == IMAGES:
+    elif proposal.task == IMAGES and proposal.truth == CLASSES:
         write_text(path, _filled(text, proposal))
     else:
         write_text(path, _merged(text, before, after))

@@ -1,12 +1,19 @@
-"""Writes tiny competitions without images: film reviews, and passengers. A word, or a column, tells the class of most rows."""
+"""Writes tiny competitions without images: film reviews, and passengers. A word, or a column, tells the class of most rows.
+
+Those of SEVERAL predict something else than one class of each row: labels that are there or not, numbers, or several targets
+with classes of their own; the last of them has images.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tests.competitions import table
+from tests.competitions import image, table
 
 TEXT, TABLE = "text-classification", "tabular-classification"
 TASKS = (TEXT, TABLE)
@@ -89,3 +96,184 @@ def _passenger(draw: np.random.Generator, number: int, code: int) -> dict[str, s
         "cabin": cabin,
         "remark": remark,
     }
+
+
+TOPICS = {"comedy": ("funny", "웃음"), "romance": ("kiss", "사랑"), "war": ("soldier", "전쟁")}
+DECKS, KINDS, AGES = ("A", "B", "C"), ("cat", "dog", "eel"), ("old", "young")
+SEVERAL_CONFIG = """\
+[competition]
+slug = "tiny-several"
+metric = "{metric}"
+limit = "20min"
+machine = "cpu"
+
+[data]
+root = "{root}"
+task = "{task}"
+id = "row_id"
+target = {targets}
+truth = "{truth}"
+{read}
+[bundle]
+wheels = false
+
+[cv]
+folds = {folds}
+"""
+LINEAR = '\n[[model]]\nname = "linear"\nbackbone = "text/linear"\n'
+TREES = '\n[[model]]\nname = "boosted"\nbackbone = "table/xgboost"\narguments = { num_boost_round = 200 }\n'
+MLP = '\n[[model]]\nname = "mlp"\nbackbone = "table/mlp"\n'
+NETWORK = '\n[[model]]\nname = "resnet"\nbackbone = "timm/test_resnet"\npretrained = false\ninput = { size = 32 }\n'
+LEARNED = "\n[train]\nepochs = 6\nlr = 5e-3\nbatch_size = 16\n"
+READ = {
+    TEXT: 'text = ["document"]\n',
+    TABLE: "",
+    "image-classification": 'image = "train_images/{row_id}.png"\ntest_image = "test_images/{row_id}.png"\n',
+}
+OWN = """\
+import numpy as np
+
+
+def error(y, p):
+    return float(np.abs(np.ravel(y) - np.ravel(p)).mean())
+
+
+error.greater_is_better = False
+error.prediction = error.truth = "numbers"
+"""
+Make = Callable[[np.random.Generator, int], tuple[dict[str, Any], tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Several:
+    """A competition that predicts something else than one class of each row.
+
+    Attributes:
+        make: (random numbers, number of the row) -> its cells (of images: the code of one), and its truth.
+        blank: What the sample submission says of every row.
+        models: What learns it in a second.
+    """
+
+    task: str
+    truth: str
+    targets: tuple[str, ...]
+    metric: str
+    make: Make
+    blank: tuple[str, ...]
+    models: str
+
+
+def several_config(root: Path, kind: str, *, folds: int = 2, models: str = "", more: str = "", metric: str = "") -> str:
+    """The text of a kernel.toml for the competition `kind` of SEVERAL in `root`."""
+    one = SEVERAL[kind]
+    targets = f'"{one.targets[0]}"' if len(one.targets) == 1 else str(list(one.targets)).replace("'", '"')
+    facts = {"metric": metric or one.metric, "task": one.task, "truth": one.truth, "targets": targets, "read": READ[one.task]}
+    return SEVERAL_CONFIG.format(root=root, folds=folds, **facts) + (models or one.models) + more
+
+
+def write_several(root: Path, kind: str, *, rows: int = 120, visible: int = 3) -> Path:
+    """Write what competitors see of the competition `kind` into `root`."""
+    one, draw = SEVERAL[kind], np.random.default_rng(11)
+    made = [one.make(draw, number) for number in range(rows + visible)]
+    ids = [f"r{number:04d}" for number in range(len(made))]
+    read = [*made[0][0]] if one.task in TASKS else []
+    cells = [[name, *(found[column] for column in read)] for name, (found, _) in zip(ids, made, strict=True)]
+    labelled = [[*row, *told] for row, (_, told) in zip(cells, made, strict=True)]
+    table(root / "train.csv", ["row_id", *read, *one.targets], labelled[:rows])
+    _tests(root, one, read, cells[rows:])
+    for place, (name, (found, _)) in enumerate(zip(ids, made, strict=True)):
+        if one.task not in TASKS:
+            _save(root / ("train_images" if place < rows else "test_images") / f"{name}.png", draw, found["code"])
+    return root
+
+
+def hide_several(root: Path, kind: str, *, rows: int = 60) -> Path:
+    """Write what only the scorer sees: other rows, and their truth in solution.csv."""
+    one, draw = SEVERAL[kind], np.random.default_rng(12)
+    made = [one.make(draw, number) for number in range(rows)]
+    read = [*made[0][0]] if one.task in TASKS else []
+    ids = [f"h{number:04d}" for number in range(rows)]
+    _tests(root, one, read, [[name, *(found[column] for column in read)] for name, (found, _) in zip(ids, made, strict=True)])
+    usage = ["Public" if number < rows // 2 else "Private" for number in range(rows)]
+    solved = [[name, *told, part] for name, (_, told), part in zip(ids, made, usage, strict=True)]
+    table(root / "solution.csv", ["row_id", *one.targets, "Usage"], solved)
+    for name, (found, _) in zip(ids, made, strict=True):
+        if one.task not in TASKS:
+            _save(root / "test_images" / f"{name}.png", draw, found["code"])
+    return root
+
+
+def _tests(root: Path, one: Several, read: list[str], cells: list[list[Any]]) -> None:
+    table(root / "test.csv", ["row_id", *read], cells)
+    table(root / "sample_submission.csv", ["row_id", *one.targets], ([row[0], *one.blank] for row in cells))
+
+
+def _save(path: Path, draw: np.random.Generator, code: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image(draw, code, 32).save(path)
+
+
+def _film(draw: np.random.Generator, _: int) -> tuple[dict[str, Any], list[bool]]:
+    """A text in which each topic that is there has a word, in most rows."""
+    there = [bool(draw.random() < 0.4) for _ in TOPICS]
+    words = [*draw.choice(WORDS, 4)]
+    for topic, is_in in zip(TOPICS, there, strict=True):
+        if is_in != (draw.random() < 0.04):
+            words.append(str(draw.choice(TOPICS[topic])))
+    return {"document": " ".join(draw.permutation(words))}, there
+
+
+def _named(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    cells, there = _film(draw, number)
+    return cells, (" ".join(topic for topic, is_in in zip(TOPICS, there, strict=True) if is_in),)
+
+
+def _marked(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    cells, there = _film(draw, number)
+    return cells, tuple(str(int(is_in)) for is_in in there)
+
+
+def _house(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Its price and its age, which its size, its street and its windows tell."""
+    size, windows, street = float(draw.uniform(20, 200)), int(draw.integers(1, 12)), str(draw.choice(["main", "mill", "high"]))
+    price = 1000 + 30 * size + {"main": 0, "mill": 800, "high": 1600}[street] + draw.normal(0, 100)
+    age = 5 + 8 * windows + draw.normal(0, 3)
+    gap = "" if number % 9 == 4 else street
+    return {"size": f"{size:.1f}", "windows": str(windows), "street": gap}, (f"{price:.2f}", f"{max(0.0, age):.1f}")
+
+
+def _priced(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    cells, told = _house(draw, number)
+    return cells, told[:1]
+
+
+def _berth(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A passenger, who survived or not, on one of three decks."""
+    code, deck = number % 2, int(draw.integers(3))
+    cells = _passenger(draw, number, code)
+    del cells["cabin"], cells["boarded"], cells["remark"]
+    return {**cells, "stairs": f"{10 * deck + draw.normal(0, 2):.2f}"}, ("no" if code else "yes", DECKS[deck])
+
+
+def _animal(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Red and green tell the kind, blue tells the age."""
+    kind, age = number % 3, int(draw.integers(2))
+    return {"code": kind | age << 2}, (KINDS[kind], AGES[age])
+
+
+SEVERAL = {
+    "strings": Several(TEXT, "multilabel", ("topics",), "f1_samples", _named, ("comedy war",), LINEAR),
+    "columns": Several(TEXT, "multilabel", tuple(TOPICS), "mean(auc)", _marked, ("0.5",) * 3, LINEAR),
+    "number": Several(TABLE, "numbers", ("price",), "rmse", _priced, ("0",), TREES),
+    "numbers": Several(TABLE, "numbers", ("price", "age"), "mean(rmse)", _house, ("0", "0"), TREES),
+    "heads": Several(TABLE, "classes", ("survived", "deck"), "accuracy", _berth, ("no", "A"), MLP),
+    "images": Several(
+        "image-classification",
+        "classes",
+        ("kind", "age"),
+        "kind=accuracy, age=f1_macro",
+        _animal,
+        ("cat", "old"),
+        NETWORK + LEARNED,
+    ),
+}

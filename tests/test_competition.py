@@ -91,10 +91,10 @@ def test_what_is_proposed_is_what_can_be_read(tmp_path, layout):
     )
     rows = competition.train_rows(wanted, root)
     assert all(path.is_file() for path in rows.paths)
-    assert len(set(rows.paths)) == len(rows.ids) == len(rows.codes) == 60
+    assert len(set(rows.paths)) == len(rows.ids) == len(rows.y) == 60
     assert rows.classes == options.get("classes", ("cat", "dog"))
-    assert rows.codes.dtype == np.int64
-    assert [rows.classes[code] for code in rows.codes[: len(rows.classes)]] == list(rows.classes)
+    assert rows.y.dtype == np.int64
+    assert [rows.classes[code] for code in rows.y[: len(rows.classes)]] == list(rows.classes)
     assert sum(rows.prior) == pytest.approx(1)
 
 

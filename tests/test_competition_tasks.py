@@ -134,13 +134,12 @@ def test_what_kernel_toml_says_already_is_not_proposed_otherwise(tmp_path):
     assert "'Boat'" in caught.value.remedy
 
 
-def test_a_scale_is_no_class(tmp_path):
+def test_a_scale_is_no_class_unless_a_person_says_so(tmp_path):
     root = tables.passengers(tmp_path)
     competitions.table(root / "train.csv", ["Id", "Survived", "Age"], ([f"{row}", f"{row}.25", "40"] for row in range(60)))
-    with pytest.raises(UserError, match="looks like a number") as caught:
-        competition.propose(root)
-    assert "classes" in caught.value.expected
-    assert competition.propose(root, known=Data(task=TABLES)).classes == 60
+    found = competition.propose(root)
+    assert (found.truth, found.classes, found.form, found.metric) == ("numbers", 1, "numbers", "rmse")
+    assert competition.propose(root, known=Data(truth="classes")).classes == 60
 
 
 def test_tables_without_a_column_to_learn_from_say_so(tmp_path):
@@ -230,7 +229,7 @@ def test_no_row_tells_its_target(tmp_path):
     ):
         rows = competition.train_rows(kernel, root)
         assert all(target not in cells for cells in rows.cells)
-        assert len(rows.codes) == len(rows.cells) == 120
+        assert len(rows.y) == len(rows.cells) == 120
 
 
 def test_a_model_of_tables_reads_what_the_test_has_too_without_id_target_and_group(tmp_path):

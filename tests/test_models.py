@@ -75,6 +75,4 @@ def test_a_view_is_what_the_notebook_makes_of_the_batch(name):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     rows = np.array([3, 0, 4])
     seen = views.get(name).apply(pixels[rows])
-    np.testing.assert_array_equal(
-        models.probabilities(module, pixels, rows, name), models.probabilities(module, seen, np.arange(3))
-    )
+    np.testing.assert_array_equal(models.answers(module, pixels, rows, name), models.answers(module, seen, np.arange(3)))

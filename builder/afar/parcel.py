@@ -121,7 +121,7 @@ def _places(drawn: Draft, known: Mapping[str, int]) -> list[int]:
     first: dict[tuple[Any, ...], int] = {}
     found: list[int] = []
     for row in drawn.rows:
-        said = (row.image, row.label, row.fold, *(cell for column, cell in row.cells.items() if column != drawn.id))
+        said = (row.image, row.truth, row.fold, *(cell for column, cell in row.cells.items() if column != drawn.id))
         place = known.get(row.cells[drawn.id])
         if place is not None:
             first.setdefault(said, place)

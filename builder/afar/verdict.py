@@ -220,7 +220,8 @@ def _scored(stage: Stage, working: Path) -> tuple[str, str, float | None]:
         return scoring.NOT_FOUND, f"the rerun left no {competition.file}", None
     sample = made.competition / stage.config.data.sample_submission
     try:
-        public = scoring.score(answers, made.solution, sample, competition.metric, stage.kernel).public
+        heads = [head.name for head in stage.plan.answer.heads if head.name]
+        public = scoring.score(answers, made.solution, sample, competition.metric, stage.kernel, heads=heads).public
     except scoring.Rejected as rejected:
         return rejected.label, rejected.reason, None
     return SCORED, "", float(public) if public else None

@@ -14,14 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.rehearse.hidden import keys_of, truth_of
+from builder.competition.targets import KINDS
+from builder.metrics import CLASSES, MULTILABEL
+from builder.metrics import NUMBERS as NUMERIC
+from builder.rehearse import truth
+from builder.rehearse.truth import keys_of
+from builder.runtime.contract import Answer, Head
+from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX
 
 if TYPE_CHECKING:
-    from builder.config import Config
-    from builder.runtime.contract import Answer
+    from builder.config import Config, Data
 
 SIDE = 32  # pixels
 VISIBLE, HIDDEN, EACH = 3, 12, 12  # rows of the tests; training rows of each class
+CODES, LABELS = ("0", "1"), ("a", "b", "c")  # where no record tells them
+EVERY = 3  # rows of which each label is there once; and rows after which numbers are of another group
+VALUES = 11  # different numbers
 FIRST = "2024-01-"  # month of the days of a time column
 # What cells of a column may say; odd numbers of them, so that no column repeats another one or the classes.
 TEXTS = (
@@ -46,48 +54,94 @@ class Facts:
     answer: Answer | None = None
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.answer.classes) if self.answer else ("0", "1")
-
 
 def write(config: Config, facts: Facts, data: Path, hidden: Path) -> None:
     """Both parts of the competition: `data` for everybody, `hidden` for the scorer."""
-    classes = facts.classes
-    labels = [classes[number % len(classes)] for number in range(EACH * len(classes))]
-    train = [f"train{number:04d}" for number in range(len(labels))]
-    _images(data, config.data.image, config.data.id, train)
-    _table(data / config.data.train, {**_cells(config, facts, config.data.image, train), config.data.target: labels})
-    ids = [f"test{number:04d}" for number in range(VISIBLE + HIDDEN)]
-    _test(config, facts, data, ids[:VISIBLE])
-    _test(config, facts, hidden, ids[VISIBLE:])
-    truth = truth_of([classes[number % len(classes)] for number in range(HIDDEN)], facts.answer)
-    keys = keys_of(ids[VISIBLE:], facts.answer)
+    settings, known = config.data, facts.answer
+    answer = known if known and _fits(known, settings) else _plainest(config)
+    rows = [_truth(answer, settings, number) for number in range(EACH * _turn(answer))]
+    train = [f"train{number:04d}{_suffix(settings.image)}" for number in range(len(rows))]
+    _images(data, settings.image, settings.id, train)
+    cells = _cells(settings, facts, _turn(answer), settings.image, train)
+    _table(data / settings.train, {**cells, **truth.columns(rows, settings.targets, None)})
+    ids = [f"test{number:04d}{_suffix(settings.test_image)}" for number in range(VISIBLE + HIDDEN)]
+    for folder, some in ((data, ids[:VISIBLE]), (hidden, ids[VISIBLE:])):
+        _images(folder, settings.test_image, settings.id, some)
+        _table(folder / settings.test, _cells(settings, facts, _turn(answer), settings.test_image, some))
+        _sample(answer, folder / settings.sample_submission, keys_of(some, answer))
+    keys, asked = keys_of(ids[VISIBLE:], answer), truth.columns(rows[:HIDDEN], settings.targets, answer)
     usage = ["Public" if number < len(keys) // 2 else "Private" for number in range(len(keys))]
-    _table(hidden / "solution.csv", {_key(config, facts): keys, config.data.target: truth, "Usage": usage})
+    _table(hidden / "solution.csv", {_key(answer): keys, **asked, "Usage": usage})
 
 
-def _test(config: Config, facts: Facts, folder: Path, ids: list[str]) -> None:
-    """A test set and its sample submission."""
-    data, answer = config.data, facts.answer
-    _images(folder, data.test_image, data.id, ids)
-    _table(folder / data.test, _cells(config, facts, data.test_image, ids))
-    keys, columns = keys_of(ids, answer), tuple(answer.columns) if answer else (data.target,)
-    named = answer is None or answer.form in {"labels", "strings"}
-    blank = facts.classes[0] if named else f"{1 / len(facts.classes):.3f}"
-    _table(folder / data.sample_submission, {_key(config, facts): keys, **{column: [blank] * len(keys) for column in columns}})
+def _suffix(pattern: str) -> str:
+    """What ids end in, where it is they that bring the suffix of the image files."""
+    return "" if not pattern or Path(pattern).suffix else ".png"
 
 
-def _key(config: Config, facts: Facts) -> str:
-    return facts.answer.key_column if facts.answer and facts.answer.key else config.data.id
+def _fits(known: Answer, data: Data) -> bool:
+    """Whether a plan answers what kernel.toml predicts now."""
+    if KINDS[known.parts[0].link] != data.truth:
+        return False
+    if len(data.targets) == 1 and data.truth != NUMERIC:
+        return len(known.parts) == 1
+    return data.targets == (tuple(head.name for head in known.parts) if data.truth == CLASSES else known.classes)
 
 
-def _cells(config: Config, facts: Facts, pattern: str, names: list[str]) -> dict[str, list[str]]:
+def _plainest(config: Config) -> Answer:
+    """What a kernel without a plan answers."""
+    data, file = config.data, config.competition.file
+    names, one = data.targets, len(data.targets) == 1
+    if data.truth == CLASSES:
+        heads = tuple(Head(name, SOFTMAX, CODES) for name in names)
+        return Answer(file, data.id, "labels" if one else "heads", names, CODES * len(names), heads=() if one else heads)
+    link = SIGMOID if data.truth == MULTILABEL else IDENTITY
+    labels = LABELS if link == SIGMOID and one else names
+    form = "numbers" if link == IDENTITY else "strings" if one else "columns"
+    return Answer(file, data.id, form, names, labels, heads=(Head("", link, labels),))
+
+
+def _turn(answer: Answer) -> int:
+    """After how many rows everything that is predicted has been there."""
+    return max(len(head.classes) for head in answer.parts) if answer.parts[0].link == SOFTMAX else EVERY
+
+
+def _truth(answer: Answer, data: Data, number: int) -> tuple[str, ...]:
+    """The cells of the target columns in row `number`: no class, label or value is rare, in no half of the hidden rows."""
+    link, names = answer.parts[0].link, answer.classes
+    if link == SOFTMAX:
+        return tuple(head.classes[number % len(head.classes)] for head in answer.parts)
+    if link == IDENTITY:
+        return tuple(str(number * (place + 3) % VALUES + 0.5) for place in range(len(names)))
+    there = [(number + place) % EVERY == 0 for place in range(len(names))]
+    if len(data.targets) > 1:
+        return tuple(str(int(one)) for one in there)
+    return (" ".join(name for name, one in zip(names, there, strict=True) if one),)
+
+
+def _sample(answer: Answer, path: Path, keys: list[str]) -> None:
+    _table(path, {_key(answer): keys, **{column: [_blank(answer, column)] * len(keys) for column in answer.columns}})
+
+
+def _blank(answer: Answer, column: str) -> str:
+    """What a sample submission says of every row."""
+    if answer.form == "heads":
+        return next(head.classes[0] for head in answer.parts if head.name == column)
+    if answer.form in {"labels", "strings"}:
+        return answer.classes[0]
+    return {SOFTMAX: f"{1 / len(answer.classes):.3f}", SIGMOID: "0.5", IDENTITY: "1"}[answer.parts[0].link]
+
+
+def _key(answer: Answer) -> str:
+    return answer.key_column if answer.key else answer.id
+
+
+def _cells(data: Data, facts: Facts, turn: int, pattern: str, names: list[str]) -> dict[str, list[str]]:
     """The table of rows called `names`, without a target: id, parts of file names, group, time, and what models read."""
-    data, count = config.data, len(names)
+    count = len(names)
     cells = {data.id: names, **dict.fromkeys(_parts(pattern, data.id), names)}
     if data.group:
-        cells[data.group] = [f"{names[0]}-{number // len(facts.classes)}" for number in range(count)]  # every class in each
+        cells[data.group] = [f"{names[0]}-{number // turn}" for number in range(count)]  # everything in each
     if data.time:
         cells[data.time] = [f"{FIRST}{1 + number % 28:02d}" for number in range(count)]
     read = {name: [values[number % len(values)] for number in range(count)] for name, values in facts.columns.items()}

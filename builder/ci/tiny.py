@@ -21,6 +21,7 @@ from builder.ci import noise
 from builder.ci.noise import SIDE
 from builder.config import GROUPED, IMAGES, TABLES, TEXTS
 from builder.errors import UserError
+from builder.metrics import CLASSES, MULTILABEL, NUMBERS, OWN
 from builder.runtime.contract import Plan
 from builder.runtime.reading import ContractError
 from builder.workspace import Workspace, read_json, write_text
@@ -33,15 +34,21 @@ LIMIT = "20min"
 KEPT_INPUT = ("resize", "interpolation", "library", "color")
 RECURRENT = {"embedding": 8, "width": 8}  # arguments of a network of words
 VOCABULARY = 300
+SCORED_BY = {CLASSES: "accuracy", MULTILABEL: "f1_micro", NUMBERS: "mae"}  # kind of truth -> a metric that every form has
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """Where it all lies: the workspace with the kernel, what competitors see, and what only the scorer sees."""
+    """Where it all lies: the workspace with the kernel, what competitors see, and what only the scorer sees.
+
+    Attributes:
+        metric: By which a stand-in scores, which knows no function of the user's own.
+    """
 
     workspace: Workspace
     data: Path
     hidden: Path
+    metric: str
 
 
 def make(kernel: Path, folder: Path) -> Tiny:
@@ -59,7 +66,9 @@ def make(kernel: Path, folder: Path) -> Tiny:
         )
     plan = _plan(kernel)
     facts = noise.Facts(plan.answer if plan else None, _columns(config, kernel, plan))
-    tiny = Tiny(Workspace(folder / "space"), folder / "data", folder / "hidden")
+    metric = config.competition.metric
+    metric = SCORED_BY[config.data.truth] if OWN in metric else metric
+    tiny = Tiny(Workspace(folder / "space"), folder / "data", folder / "hidden", metric)
     noise.write(config, facts, tiny.data, tiny.hidden)
     target = tiny.workspace.kernels / kernel.name
     write_text(target / configs.FILE, shrunk(kernel, config))

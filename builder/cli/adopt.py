@@ -46,6 +46,7 @@ def adopt(name: Name, json: Json = False) -> None:
             f"our {version.metric}",
         )
         screen.table("", columns, [_comparison(model, found) for model, found in compared], right=(2, 3, 4, 5, 6, 7))
+    screen.say(f"next: kkb export {name}")
     screen.result(_record(version, fresh=fresh))
 
 

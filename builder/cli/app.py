@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from builder.cli import completion
+
 app = typer.Typer(
     name="kkb",
     no_args_is_help=True,
@@ -16,7 +18,9 @@ app = typer.Typer(
     help="From data to a scored Kaggle submission.\n\nStart with `kkb demo`, then `kkb new NAME --competition SLUG`.",
 )
 
-Name = Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False, autocompletion=completion.kernels)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Standin = Annotated[bool, typer.Option("--standin", help="Talk to the local stand-in instead of kaggle.com.")]
 Owner = Annotated[str, typer.Option(help="Kaggle user name; default: from the credentials, else the one rendered last.")]

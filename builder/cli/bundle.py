@@ -43,6 +43,7 @@ def bundle(
     rows = [(one.slug, one.files, size(one.bytes), "written" if one.changed else "unchanged") for one in made]
     screen.table("", ("dataset", "files", "size", ""), rows, right=(1, 2))
     screen.say(f"  in {kernel.workspace.show(show)}/")
+    screen.say(f"next: kkb render {name}")
     screen.result({"fresh": kernel.fresh["bundle"], "datasets": [one.record() for one in made]})
 
 

@@ -148,7 +148,7 @@ def _shipped_tiny(screen: Screen, kernel: Path, folder: Path) -> dict[str, Any]:
         settings.slug,
         data=made.data,
         hidden=made.hidden,
-        metric=settings.metric,
+        metric=made.metric,
         limit_s=LIMIT_S,
         submission_file=settings.file,
     )

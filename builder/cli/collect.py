@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from builder.cli import context
+from builder.cli import completion, context
 from builder.cli.app import Json, Standin, app
 from builder.cli.screen import Screen, number
 from builder.workspace import Workspace
@@ -59,7 +59,9 @@ class Launched:
 
 @app.command()
 def collect(
-    name: Annotated[str, typer.Argument(help="One kernel; default: all.", show_default=False)] = "",
+    name: Annotated[
+        str, typer.Argument(help="One kernel; default: all.", show_default=False, autocompletion=completion.kernels)
+    ] = "",
     orphans: Annotated[bool, typer.Option("--orphans/--no-orphans", help="Look for runs that nobody here knows.")] = True,
     standin: Standin = False,
     json: Json = False,

@@ -38,6 +38,7 @@ def export(name: Name, json: Json = False) -> None:
     screen.table("", PRICES, _prices(exports.values()), right=(3, 4, 5, 6, 7, 8))
     for note in dict.fromkeys(note for export in exports.values() for model in export.models for note in model.notes):
         screen.say(f"  {note}")
+    screen.say(f"next: kkb plan {name}")
     screen.result({"fresh": kernel.fresh["export"], "models": rows})
 
 

@@ -19,7 +19,8 @@ WIDEST = 100
 def show(screen: Screen, planned: Planned) -> None:
     """Print everything that a person wants to know of a plan."""
     made, expected = planned.plan, planned.plan.expected
-    columns = ("unit", "model", "fold", "view", "ms/sample", "logloss won", made.metric, "s")
+    won = "won" if made.answer.heads else "logloss won"  # of labels and numbers: how much less than the prior loses
+    columns = ("unit", "model", "fold", "view", "ms/sample", won, made.metric, "s")
     screen.table("", columns, list(_rows(planned)), right=(0, 2, 4, 5, 6, 7))
     work = f"{planned.rows} rows on {planned.workers} workers in {planned.seconds:.0f} s"
     screen.say(f"  for {work}; prices from {expected['prices_from']}")

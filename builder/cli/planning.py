@@ -30,7 +30,7 @@ def plan_units(
     from builder.plan.units import UnitsPlan
 
     screen = Screen(as_json=as_json)
-    known, seconds = metrics.get(metric), _seconds(budget)
+    known, seconds = metrics.get(metric, folder), _seconds(budget)  # one of the user's own lies beside the arrays
     if rows < 1:
         raise UserError("there are no rows to plan for", found=f"--rows {rows}", expected="1 or more", remedy="say how many")
     if blend not in {"auto", *KINDS}:
@@ -76,7 +76,7 @@ def simulate(
 
     screen = Screen(as_json=json)
     made, seconds = units.load(plan), _seconds(budget)
-    known = metrics.get(metric or made.metric)
+    known = metrics.get(metric or made.metric, plan.parent)
     table = _predictions(predictions, made)
     truth = None if y is None else _truth(y, table.shape[2], table.shape[3])
     played = playing.play(made.course, table, seconds, made.blend, made.references)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.cli import context
-from builder.cli.app import Json, app
+from builder.cli.app import Json, Name, app
 from builder.cli.screen import Screen, number
 from builder.cli.stages import _seconds
 from builder.errors import GateError, RunError, UserError, did_you_mean
@@ -36,7 +36,7 @@ REMEDIES = {
 @app.command()
 def rehearse(
     typed: typer.Context,
-    name: Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)] = "",
+    name: Name = "",
     rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the hidden set; default: its real size.")] = None,
     limit: Annotated[str, typer.Option(metavar="TIME", help="Of each run, 20min; default: the competition's.")] = "",
     hidden: Annotated[Path | None, typer.Option(metavar="DIR", help="A hidden set of your own.")] = None,

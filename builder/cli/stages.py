@@ -44,6 +44,7 @@ def train(
     )
     rows = [(m.name, m.backbone, number(m.score), " ".join(number(c.score, 4) for c in m.checkpoints)) for m in version.models]
     screen.table("", ("model", "backbone", f"OOF {version.metric}", "folds"), rows, right=(2,))
+    screen.say(f"next: kkb export {name}")
     screen.result(
         {
             "version": version.version,
@@ -57,7 +58,7 @@ def train(
 
 @app.command()
 def plan(
-    name: Annotated[str, typer.Argument(help="The kernel: a folder in kernels/.", show_default=False)] = "",
+    name: Name = "",
     units: Annotated[Path | None, typer.Option(help="Instead of a kernel: a folder with units.json, oof.npy and so on.")] = None,
     metric: Annotated[str, typer.Option(help="With --units: a metric's name.")] = "logloss",
     budget: Annotated[str, typer.Option(help="With --units: seconds, or 9h, 90min, 45s.")] = "",
@@ -90,6 +91,7 @@ def plan(
     plan_view.show(screen, planned)
     if draw:
         plan_view.draw(screen, planned, draw)
+    screen.say(f"next: kkb bundle {name}")
     screen.result(summary(planned))
 
 
@@ -125,6 +127,7 @@ def render(
         rendered = pipeline.render(kernel, context.owner(kernel, standin=standin, given=owner), check=check)
     fresh = kernel.fresh.get("render", False)
     told(screen, fresh, "render", f"{kernel.workspace.show(kernel.folder)}/notebook.ipynb, digest {rendered.digest[:12]}")
+    screen.say(f"next: kkb rehearse {name}")
     screen.result({"digest": rendered.digest, "fresh": fresh, "notebook": str(kernel.folder / "notebook.ipynb")})
 
 

@@ -6,7 +6,7 @@ Reads; never writes, and never guesses silently: a person is shown what is propo
 from builder.competition.pictures import IMAGE_SUFFIXES
 from builder.competition.proposing import Proposal, filled, propose
 from builder.competition.rows import Rows, columns_of, image_name, train_rows
-from builder.competition.tables import class_order, read_table, submission_form
+from builder.competition.tables import class_order, read_table
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -18,6 +18,5 @@ __all__ = [
     "image_name",
     "propose",
     "read_table",
-    "submission_form",
     "train_rows",
 ]

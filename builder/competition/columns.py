@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ LOOKED_AT = 2000  # rows
 WORDS = 3.0  # fewer on average are names and codes
 DIFFERENT = 0.3  # of the texts
 MOSTLY = 0.5
+MANY, VERY_MANY = 20, 100  # different numbers
 CHANCE = 0.01  # that a column which is no group would look like one
 FEWEST_GROUPS = 10
 LETTER = re.compile(r"[^\W\d_]")
@@ -65,12 +67,31 @@ def group(train: Table, test: Table, candidates: Sequence[str]) -> str:
     return min(found, key=lambda name: found[name], default="")
 
 
-def is_measured(labels: Sequence[str]) -> bool:
-    """Whether labels are numbers of a scale and not classes: many different ones, with fractions or hardly ever the same."""
-    different = set(labels)
-    try:
-        numbers = {float(label) for label in different}
-    except ValueError:
+def is_numeric(cells: Iterable[str]) -> bool:
+    """Whether all cells are finite numbers."""
+    return all(_number(cell) is not None for cell in set(cells))
+
+
+def has_fractions(cells: Iterable[str]) -> bool:
+    """Whether some cells are numbers that are not whole."""
+    numbers = [_number(cell) for cell in set(cells)]
+    return any(number is not None and not number.is_integer() for number in numbers)
+
+
+def is_scale(cells: Sequence[str]) -> bool:
+    """Whether cells are numbers of a scale and not classes: with fractions, hardly ever the same, or very many with gaps."""
+    different = set(cells)
+    if not is_numeric(different):
         return False
-    fractions = any(not number.is_integer() for number in numbers)
-    return len(different) > 20 and (fractions or len(different) > MOSTLY * len(labels))
+    rare = len(different) > MANY and len(different) > MOSTLY * len(cells)
+    numbers = {_number(cell) or 0.0 for cell in different}
+    gaps = len(different) > VERY_MANY and max(numbers) - min(numbers) >= len(different)
+    return rare or gaps or has_fractions(different)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        found = float(cell)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None

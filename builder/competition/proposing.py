@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.competition import columns, pictures
-from builder.competition.tables import class_order, read_table, submission_form
-from builder.config import IMAGES, TABLES, TASKS, TEXTS
-from builder.errors import UserError, did_you_mean
+from builder.competition import aims, columns, pictures
+from builder.competition.tables import read_table
+from builder.config import IMAGES, TABLES, TEXTS
+from builder.errors import UserError
+from builder.metrics import CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,25 +20,23 @@ if TYPE_CHECKING:
 
     Table = pd.DataFrame
 
-METRICS = {"probability": "auc", "columns": "logloss"}  # form of the submission -> what usually scores it; else accuracy
-
 
 @dataclass(frozen=True)
 class Proposal:
     """What the files suggest for kernel.toml, with what it was concluded from.
 
     Attributes:
-        id, target, image, test_image, task, text, columns, group: Values of the keys of `[data]` of the same name.
-        form: Form of the submission: `labels`, `columns` or `probability`.
-        classes: Number of classes.
+        id, target, truth, image, test_image, task, text, columns, group: Values of the keys of `[data]` of the same name.
+        form: Form of the submission, as `contract.Answer` names it.
+        classes: Number of classes, labels or targets; those of all heads.
         rows: Number of training rows.
         width, height: Median size of some training images, in pixels.
         metric: The likeliest metric of such a submission.
-        why: What the task was concluded from, for a person.
+        why: What the task and the truth were concluded from, for a person.
     """
 
     id: str
-    target: str
+    target: str | tuple[str, ...]
     image: str
     test_image: str
     form: str
@@ -51,6 +50,7 @@ class Proposal:
     group: str = ""
     metric: str = "accuracy"
     why: str = ""
+    truth: str = CLASSES
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Tables:
     test: Table
     identity: str
 
-    def shared(self, target: str) -> list[str]:
-        """Columns that both tables have, the id and the target left out."""
+    def shared(self, targets: Sequence[str]) -> list[str]:
+        """Columns that both tables have, the id and the targets left out."""
         names = [str(name) for name in self.test.columns]
-        return [name for name in names if name in self.train and name not in {self.identity, target}]
+        return [name for name in names if name in self.train and name not in {self.identity, *targets}]
 
 
 def propose(
@@ -83,72 +83,54 @@ def propose(
     if not root.is_dir() or not any(root.iterdir()):
         raise UserError("no competition files here", file=root, expected=f"{train}, {test}, {sample}", remedy="kkb fetch NAME")
     tables = {name: read_table(root / name) for name in (train, test, sample)}
-    identity = (known.id if known else "") or str(tables[sample].columns[0])
-    for name, table in tables.items():
-        if identity not in table:
+    identity, labels = aims.identity(tables[train], tables[test], tables[sample])
+    identity = (known.id if known else "") or identity
+    for name in (train, test) if labels else (train, test, sample):
+        if identity not in tables[name]:
             raise UserError(
                 f"the id column '{identity}' of {sample} is not in {name}",
                 file=root / name,
-                found=", ".join(table.columns),
+                found=", ".join(tables[name].columns),
                 remedy="set data.id in kernel.toml",
             )
-    target = known.target if known else ""
-    if target and target not in tables[train]:
-        found = ", ".join(tables[train].columns)
-        remedy = did_you_mean(target, tables[train].columns)
-        raise UserError("data.target names a column that is not there", file=root / train, found=found, remedy=remedy)
-    target = target or _target(tables[train], tables[test], tables[sample], root / train)
-    read = _read(Tables(root, tables[train], tables[test], identity), target, known)
-    classes = class_order(tables[train][target])
-    form, _ = submission_form(tables[sample], file=root / sample, target=target, classes=classes)
-    if read["task"] != IMAGES:
-        read["metric"] = METRICS.get(form, "accuracy")
-    facts = {"form": form, "classes": len(classes), "rows": len(tables[train])}
-    return Proposal(**{"id": identity, "target": target, "image": "", "test_image": "", **facts, **read})
-
-
-def filled(data: Data, proposal: Proposal) -> Data:
-    """`data` with the keys that are still open as proposed. Raises UserError when the files are of another task."""
-    if proposal.task != data.task:
-        raise UserError(
-            f"the files are those of {proposal.task}",
-            found=f"a kernel of {data.task}",
-            expected=proposal.why,
-            remedy=f'kkb fetch NAME completes kernel.toml; or set data.task = "{data.task}" there',
-        )
-    return data.model_copy(update={key: getattr(data, key) or getattr(proposal, key) for key in data.needed})
-
-
-def _target(train: Table, test: Table, sample: Table, file: Path) -> str:
-    candidates = [str(column) for column in train.columns if column not in test.columns]
-    answers = list(sample.columns[1:])
-    named = [column for column in candidates if column in answers]
-    if len(named) == 1:
-        return named[0]
-    matching = [column for column in candidates if set(train[column]) == set(answers)]
-    if len(matching) == 1:
-        return matching[0]
-    if len(candidates) == 1:
-        return candidates[0]
-    raise UserError(
-        "the files do not tell which column is the target",
-        file=file,
-        found=f"columns that only the training table has: {', '.join(candidates) or 'none'}",
-        remedy="set data.target in kernel.toml",
+    files = aims.Files(tables[train], tables[test], tables[sample], root / train, root / sample, identity, labels)
+    aim = aims.aim(files, known)
+    read = _read(Tables(root, tables[train], tables[test], identity), aim.targets, known)
+    told: dict[str, Any] = {"image": "", "test_image": "", "metric": aim.metric(read["task"]), **read}
+    return Proposal(
+        id=identity,
+        target=aim.targets[0] if len(aim.targets) == 1 else aim.targets,
+        truth=aim.truth,
+        form=aim.form,
+        classes=len(aim.classes),
+        rows=len(tables[train]),
+        **{**told, "why": "; ".join(filter(None, [read["why"], aim.why]))},
     )
 
 
-def _read(tables: Tables, target: str, known: Data | None) -> dict[str, Any]:
+def filled(data: Data, proposal: Proposal) -> Data:
+    """`data` with the keys that are still open as proposed. Raises UserError when the files are of another task or truth."""
+    for key in ("task", "truth") if not data.target else ("task",):
+        mine, theirs = getattr(data, key), getattr(proposal, key)
+        if mine != theirs:
+            raise UserError(
+                f"the files are those of {theirs}",
+                found=f"a kernel of {mine}",
+                expected=proposal.why,
+                remedy=f'kkb fetch NAME completes kernel.toml; or set data.{key} = "{mine}" there',
+            )
+    return data.model_copy(update={key: getattr(data, key) or getattr(proposal, key) for key in data.needed})
+
+
+def _read(tables: Tables, targets: Sequence[str], known: Data | None) -> dict[str, Any]:
     """The task, what a model reads, and why: images if there are any, else texts if there are long ones, else the table."""
     chosen = _chosen(known)
-    shared = tables.shared(target)
+    shared = tables.shared(targets)
     group = columns.group(tables.train, tables.test, shared)
     apart = f"; training and test rows share no '{group}'" if group else ""
     if chosen in {"", IMAGES} and (found := _images(tables, needed=bool(chosen) or not shared)):
         return {**found, "group": group, "why": f"images are named after {found['image']}{apart}"}
     others = [name for name in shared if name != group]
-    if not chosen:
-        _refuse_measured(tables, target)
     texts = {} if chosen == TABLES else _texts(tables, others, needed=bool(chosen))
     told = ", ".join(f"'{name}' has {words:.0f} words on average" for name, words in texts.items())
     # A text beside many other columns must be long: `Name` beside age and fare does not make a competition of texts.
@@ -200,15 +182,3 @@ def _texts(tables: Tables, candidates: Sequence[str], *, needed: bool) -> dict[s
             "no column holds texts", file=tables.root, found=", ".join(candidates) or "no column", remedy="set data.text"
         )
     return {most: counted[most]}
-
-
-def _refuse_measured(tables: Tables, target: str) -> None:
-    labels = [str(label) for label in tables.train[target]]
-    if columns.is_measured(labels):
-        raise UserError(
-            f"the target '{target}' looks like a number, not like a class",
-            file=tables.root,
-            found=f"{len(set(labels))} different values, such as {labels[0]}",
-            expected=f"classes, for {', '.join(TASKS)}",
-            remedy="when they are classes all the same, set data.task and data.target in kernel.toml",
-        )

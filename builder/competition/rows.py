@@ -1,13 +1,14 @@
-"""The training rows that a kernel.toml describes: ids, classes, and what models read of them."""
+"""The training rows that a kernel.toml describes: ids, truth, and what models read of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.competition.tables import class_order, read_table
+from builder.competition import targets
+from builder.competition.tables import read_table
 from builder.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
+    from builder.runtime.contract import Head
 
     Table = pd.DataFrame
 
@@ -25,27 +27,35 @@ class Rows:
     """Training rows; everything is in the order of `ids`.
 
     Attributes:
-        codes: int64 (rows,), indices into `classes`.
+        heads, y, told: As in `Targets`.
         paths: The images; empty for other tasks.
-        cells: The rows of the table as text, without the target; empty for images.
+        cells: The rows of the table as text, without the targets; empty for images.
         groups, times: What `data.group` and `data.time` say of each row; empty without them.
     """
 
     ids: tuple[str, ...]
-    codes: NDArray[np.int64]
-    classes: tuple[str, ...]
+    heads: tuple[Head, ...]
+    y: NDArray[Any]
+    told: tuple[str, ...]
     paths: tuple[Path, ...] = ()
     cells: tuple[Mapping[str, str], ...] = ()
     groups: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
 
     @property
-    def prior(self) -> tuple[float, ...]:
-        """Share of each class."""
-        import numpy as np
+    def classes(self) -> tuple[str, ...]:
+        """Names of all outputs: class labels, labels or targets, of all heads."""
+        return tuple(name for head in self.heads for name in head.classes)
 
-        counts = np.bincount(self.codes, minlength=len(self.classes))
-        return tuple(float(count) / len(self.codes) for count in counts)
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """int64 (rows,): what rows are spread over folds by."""
+        return targets.strata(self.heads, self.y)
+
+    @property
+    def prior(self) -> tuple[float, ...]:
+        """What is answered where nothing is known, one number per output."""
+        return targets.prior(self.heads, self.y)
 
 
 def train_rows(config: Config, root: Path) -> Rows:
@@ -57,23 +67,21 @@ def train_rows(config: Config, root: Path) -> Rows:
 
     data, path = config.data, root / config.data.train
     table = read_table(path)
-    single = [(f"data.{key}", getattr(data, key)) for key in ("id", "target", "group", "time")]
-    _refuse_absent([(key, column) for key, column in single if column or key in {"data.id", "data.target"}], table, path)
-    _refuse_unfit(table, data.id, data.target, path)
-    classes = class_order(table[data.target])
-    if len(classes) < 2:
-        raise UserError(
-            "data.target has fewer than two classes", file=path, found=classes, remedy="check data.target in kernel.toml"
-        )
+    named = [("data.id", data.id), *(("data.target", column) for column in data.targets or ("",))]
+    named += [(f"data.{key}", getattr(data, key)) for key in ("group", "time") if getattr(data, key)]
+    _refuse_absent(named, table, path)
+    # No label at all is an answer where labels are there or not.
+    _refuse_unfit(table, data.id, data.targets if data.truth != "multilabel" else (), path)
+    truth = targets.read(data, table, path)
     ids, groups, times = tuple(table[data.id]), _told(table, data.group, path), _told(table, data.time, path)
-    codes = _codes(table[data.target], classes)
+    facts = (ids, truth.heads, truth.y, truth.told)
     if data.task == IMAGES:
         paths = tuple(root / image_name(data.image, row) for row in table.to_dict("records"))
         _refuse_missing(paths, ids, path)
-        return Rows(ids, codes, classes, paths, (), groups, times)
+        return Rows(*facts, paths, (), groups, times)
     columns_of(config, root, table)
-    cells: list[Any] = table.drop(columns=data.target).to_dict("records")
-    return Rows(ids, codes, classes, (), tuple(cells), groups, times)
+    cells: list[Any] = table.drop(columns=list(data.targets)).to_dict("records")
+    return Rows(*facts, (), tuple(cells), groups, times)
 
 
 def columns_of(config: Config, root: Path, train: Table | None = None) -> tuple[str, ...]:
@@ -90,7 +98,7 @@ def columns_of(config: Config, root: Path, train: Table | None = None) -> tuple[
     named = data.text or data.columns
     if not named:
         named = tuple(str(name) for name in (train if test is None else test).columns)
-        named = tuple(name for name in named if name not in {data.id, data.target, data.group})
+        named = tuple(name for name in named if name not in {data.id, *data.targets, data.group})
     for table, path in ((train, root / data.train), (test, root / data.test)):
         if table is not None:
             _refuse_absent([(key, column) for column in named], table, path)
@@ -103,13 +111,6 @@ def columns_of(config: Config, root: Path, train: Table | None = None) -> tuple[
             remedy="check data.task and data.columns in kernel.toml",
         )
     return named
-
-
-def _codes(labels: pd.Series[str], classes: tuple[str, ...]) -> NDArray[np.int64]:
-    import numpy as np
-
-    number = {label: code for code, label in enumerate(classes)}
-    return np.array([number[label] for label in labels], dtype=np.int64)
 
 
 def _refuse_absent(named: Iterable[tuple[str, str]], table: Table, path: Path) -> None:
@@ -125,17 +126,17 @@ def _refuse_absent(named: Iterable[tuple[str, str]], table: Table, path: Path) -
             )
 
 
-def _refuse_unfit(table: Table, identity: str, target: str, path: Path) -> None:
+def _refuse_unfit(table: Table, identity: str, labelled: Sequence[str], path: Path) -> None:
     if not len(table):
         raise UserError("the training table has no rows", file=path, remedy="check the download")
     repeated = table[identity][table[identity].duplicated()]
     if len(repeated):
         raise UserError(f"{len(repeated)} ids stand twice", file=path, found=repeated.iloc[0], remedy="remove the duplicates")
-    unlabelled = table[identity][table[target] == ""]
-    if len(unlabelled):
-        raise UserError(
-            f"{len(unlabelled)} rows have no label", file=path, found=f"id {unlabelled.iloc[0]}", remedy="label or remove them"
-        )
+    for column in labelled:
+        unlabelled = table[identity][table[column] == ""]
+        if len(unlabelled):
+            where = f"id {unlabelled.iloc[0]}" + (f", column '{column}'" if len(labelled) > 1 else "")
+            raise UserError(f"{len(unlabelled)} rows have no label", file=path, found=where, remedy="label or remove them")
 
 
 def _told(table: Table, column: str, path: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Tables as they are written, the order of classes, and the form of the submission."""
+"""Tables as they are written, and the order of classes."""
 
 from __future__ import annotations
 
@@ -46,16 +46,3 @@ def class_order(labels: pd.Series[str]) -> tuple[str, ...]:
     if all(re.fullmatch(r"-?[0-9]+", label) for label in distinct):
         distinct.sort(key=int)
     return tuple(distinct)
-
-
-def submission_form(
-    sample: pd.DataFrame, *, file: Path, target: str, classes: tuple[str, ...], truth: str = "classes"
-) -> tuple[str, tuple[str, ...]]:
-    """The form of the submission and its columns after the id, from the sample submission. Raises UserError when none fits.
-
-    `truth` is the kind of truth, as metrics name it; `scoring.forms.answer` tells all that the notebook must know.
-    """
-    from builder.scoring import forms
-
-    form = forms.work_out(sample, forms.Known(file, target, classes, truth))
-    return form.name, form.columns

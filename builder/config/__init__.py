@@ -154,4 +154,4 @@ def _check_names(path: Path, config: Config) -> None:
     if machine not in names:
         expected, remedy = ", ".join(names), did_you_mean(machine, names)
         raise ConfigError("'competition.machine' is not known", file=path, found=repr(machine), expected=expected, remedy=remedy)
-    config_faults.refuse_metric(path, config.competition.metric, config.data.task)
+    config_faults.refuse_metric(path, config)

@@ -8,6 +8,7 @@ from builder import config_faults
 from builder.config.kinds import TOKENS, kind_of
 from builder.config.sections import GROUPED, IMAGES, TABLES, TEXTS
 from builder.errors import nearest
+from builder.metrics import CLASSES, MULTILABEL, NUMBERS
 
 if TYPE_CHECKING:
     from builder.config import Config
@@ -21,6 +22,15 @@ BACKBONES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 EXAMPLES = {"timm": "timm/<architecture>, such as timm/efficientnet_b0", "hf": "hf/<folder>"}
 READ_BY = {"image": IMAGES, "test_image": IMAGES, "text": TEXTS, "columns": TABLES}  # key of [data] -> its task
+SEVERAL = f"several {CLASSES}"
+# Trees -> what they do not answer.
+UNANSWERED = {"table/lightgbm": (MULTILABEL, f"several {NUMBERS}", SEVERAL), "table/xgboost": (SEVERAL,)}
+# What is answered -> blends that it has not: votes and ranks are those of classes.
+UNBLENDED = {
+    MULTILABEL: ("vote", "stack"),
+    NUMBERS: ("geometric", "rank", "vote", "stack"),
+    SEVERAL: ("geometric", "rank", "vote", "stack"),
+}
 fault = config_faults.unfit
 
 
@@ -34,6 +44,7 @@ def check(config: Config) -> None:
         raise _foreign(config, "train.augment", list(config.train.augment), IMAGES)
     for view in config.inference.views:
         _check_view(config, view)
+    _check_truth(config)
 
 
 def _foreign(config: Config, key: str, value: object, task: str) -> Exception:
@@ -54,11 +65,29 @@ def _check_data(config: Config) -> None:
         names = getattr(data, key)
         if len(set(names)) < len(names):
             raise fault(f"data.{key}", list(names), "different columns")
-        if data.target and data.target in names:
-            raise fault(f"data.{key}", f"the target, {data.target!r}", "columns that the test table has, too")
+        for target in set(data.targets) & set(names):
+            raise fault(f"data.{key}", f"the target, {target!r}", "columns that the test table has, too")
     for key in ("group", "time"):
-        if getattr(data, key) and getattr(data, key) == data.target:
-            raise fault(f"data.{key}", f"the target, {data.target!r}", "another column")
+        if getattr(data, key) in data.targets:
+            raise fault(f"data.{key}", f"the target, {getattr(data, key)!r}", "another column")
+    if len(set(data.targets)) < len(data.targets) or data.id in data.targets:
+        raise fault("data.target", list(data.targets), "different columns, and not the id")
+
+
+def _check_truth(config: Config) -> None:
+    """What cannot learn, or blend, answers that are more than one class of each row."""
+    data, blend = config.data, config.inference.blend
+    several = len(data.targets) > 1 and data.truth != MULTILABEL
+    aim = f"several {data.truth}" if several else data.truth
+    for number, model in enumerate(config.model):
+        if aim in UNANSWERED.get(model.backbone, ()):
+            able = [f"table/{name}" for name in BACKBONES[TABLES]["table"] if aim not in UNANSWERED.get(f"table/{name}", ())]
+            raise fault(f"model.{number}.backbone", f"{model.backbone!r} for {aim}", " or ".join(able))
+    if blend in UNBLENDED.get(aim, UNBLENDED.get(data.truth, ())):
+        raise fault("inference.blend", f"{blend!r} for {aim}", '"auto", "mean" or "weighted"')
+    if data.truth == NUMBERS and config.train.label_smoothing and "label_smoothing" in config.train.model_fields_set:
+        found = f"{config.train.label_smoothing:g} where data.truth is numbers"
+        raise fault("train.label_smoothing", found, "nothing: numbers are no labels", "remove it")
 
 
 def _check_folds(config: Config) -> None:

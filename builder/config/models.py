@@ -11,7 +11,17 @@ from builder.config.values import NAME_RULE, Inside, Section, inside
 
 
 class Input(Section):
-    """`[model.input]`: how an image becomes the array that a model takes. Left out: the model's own data config in timm."""
+    """`[model.input]`: how an image becomes the array that a model takes. Left out: the model's own data config in timm.
+
+    Attributes:
+        size: Pixels of height and width.
+        resize: `squash` ignores proportions, `crop` cuts the middle, `letterbox` adds borders.
+        interpolation: Between pixels.
+        library: Which decodes and resizes: their pixels differ.
+        color: Order of the channels.
+        crop_pct: With `crop`: the share that is kept; 0.875 is timm's "resize 256, crop 224".
+        mean, std: Of each channel, on a scale of 0 to 1.
+    """
 
     size: int | None = Field(default=None, ge=8, le=4096)
     resize: Literal["squash", "crop", "letterbox"] = "squash"
@@ -41,6 +51,8 @@ class Model(Section):
     """`[[model]]`: one architecture, trained once per fold, or weights that were trained elsewhere.
 
     Attributes:
+        name: Its own, short: it becomes part of a slug.
+        pretrained: Whether training starts from trained weights.
         backbone: `library/name`, as fits the task (`fitting.BACKBONES`): `timm/<architecture>`, `text/linear`,
             `table/lightgbm`, or `hf/<folder>` with a Hugging Face AutoModel (relative to the workspace).
         build: Instead of it, `models.py:function` in the kernel's folder: a function that returns an nn.Module.

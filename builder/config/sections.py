@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
-from builder.config.values import Bytes, Fraction, Inside, Seconds, Section, slug_like
+from builder.config.values import Bytes, Fraction, Inside, Seconds, Section, Target, slug_like
 
 Task = Literal["image-classification", "text-classification", "tabular-classification"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -15,10 +15,21 @@ IMAGES, TEXTS, TABLES = TASKS
 GROUPED = ("group", "stratified-group")  # schemes of folds that keep the rows of a group together
 
 Column = Annotated[str, Field(min_length=1)]
+Truth = Literal["classes", "multilabel", "numbers"]  # as metrics call them
 
 
 class Competition(Section):
-    """`[competition]`: what is submitted, where, under which limit; `test_rows`: hidden samples, 0 when unknown."""
+    """`[competition]`: what is submitted, where, under which limit; `test_rows`: hidden samples, 0 when unknown.
+
+    Attributes:
+        slug: The end of the competition's address.
+        kind: What is handed in: a notebook that Kaggle runs again.
+        file: The submission that the notebook writes, in /kaggle/working.
+        limit: Longest run, from the competition's Code Requirements: Kaggle's API does not tell it.
+        machine: Image and hardware of the run.
+        test_rows: Samples of the hidden test set, which plan and forecast count with; 0: unknown.
+        metric: Its name; of several targets with classes each may have its own, `kind=accuracy, size=f1_macro`.
+    """
 
     slug: Annotated[str, AfterValidator(slug_like)]
     metric: str = "accuracy"
@@ -33,6 +44,14 @@ class Data(Section):
     """`[data]`: the competition's files. Paths are relative to `root`.
 
     Attributes:
+        root: The folder of the competition's files; left out: `.kkb/data/SLUG`, where `kkb fetch` puts them.
+        task: What a sample is, and what is asked of it.
+        train, test: The tables, .csv or .parquet.
+        sample_submission: Decides rows and columns of the submission.
+        id: The column that names a sample, in all tables.
+        target: The column that is predicted, or several.
+        truth: What it holds: one class of each row (of several columns each has classes of its own), labels that are there or not
+            (0 or 1 in several columns, or names separated by blanks in one), or numbers.
         image, test_image: Patterns of image files, such as `train_images/{id}.png`.
         text: Columns that hold the texts.
         columns: Columns of a table that models may read; none: all of the test table but the id and the group.
@@ -40,7 +59,7 @@ class Data(Section):
         time: When a row was: folds are predicted from earlier rows only.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"text", "columns", "group", "time"})
+    later: ClassVar[frozenset[str]] = frozenset({"text", "columns", "group", "time", "truth"})
 
     root: str = ""
     task: Task = IMAGES
@@ -48,13 +67,21 @@ class Data(Section):
     test: Inside = "test.csv"
     sample_submission: Inside = "sample_submission.csv"
     id: str = ""
-    target: str = ""
+    target: Target = ""
+    truth: Truth = "classes"
     image: Inside = ""
     test_image: Inside = ""
     text: tuple[Column, ...] = ()
     columns: tuple[Column, ...] = ()
     group: str = ""
     time: str = ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are predicted; none while nobody knows them."""
+        if isinstance(self.target, str):
+            return (self.target,) if self.target else ()
+        return self.target
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -68,7 +95,13 @@ class Data(Section):
 
 
 class CrossValidation(Section):
-    """`[cv]`: how folds are made."""
+    """`[cv]`: how folds are made.
+
+    Attributes:
+        scheme: `stratified` by the target; `group` and `stratified-group` need `data.group`, `time` needs `data.time`.
+        folds: How many.
+        seed: Of their shuffling.
+    """
 
     scheme: Literal["stratified", "random", "group", "stratified-group", "time"] = "stratified"
     folds: int = Field(default=5, ge=2, le=50)
@@ -76,7 +109,17 @@ class CrossValidation(Section):
 
 
 class Train(Section):
-    """`[train]`: the recipe. The defaults are those of images; `recipe_for` knows those of other models."""
+    """`[train]`: the recipe. The defaults are those of images; `recipe_for` knows those of other models.
+
+    Attributes:
+        epochs: Passes over the rows of a fold.
+        batch_size: Samples of a step.
+        lr: The highest learning rate.
+        weight_decay: Of the optimiser.
+        label_smoothing: Share of each label that is spread over all classes.
+        augment: What may happen to a training image; leave out what changes its label.
+        seed: Of weights, order and augmentation.
+    """
 
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=64, ge=2)
@@ -88,7 +131,14 @@ class Train(Section):
 
 
 class Export(Section):
-    """`[export]`: the portable form and the gates it must pass."""
+    """`[export]`: the portable form and the gates it must pass.
+
+    Attributes:
+        format: ONNX, or TorchScript for what ONNX cannot say.
+        precision: `auto`: fp16 on a GPU, fp32 on a CPU. `int8` is dynamic, `int8-static` calibrated on training rows.
+        max_abs_diff: Largest difference of a probability from its source; left out: what the precision allows.
+        max_score_drop: Largest loss in the competition's metric on out-of-fold rows.
+    """
 
     format: Literal["onnx", "torchscript"] = "onnx"
     precision: Literal["auto", "fp32", "fp16", "int8", "int8-static"] = "auto"
@@ -97,7 +147,15 @@ class Export(Section):
 
 
 class Inference(Section):
-    """`[inference]`: what the plan may choose from."""
+    """`[inference]`: what the plan may choose from.
+
+    Attributes:
+        members: `version:model` or `version:*`, of versions with equal row ids; left out: the newest version.
+        views: Offered to the plan, which keeps those that are worth their seconds.
+        backend: What runs an ONNX export; `auto`: onnxruntime.
+        blend: How units become one answer; `auto`: what the planner finds best out of fold.
+        reserve: Share of the limit that is kept back.
+    """
 
     members: tuple[str, ...] = ()
     views: tuple[str, ...] = ("identity",)
@@ -125,7 +183,10 @@ class Bundle(Section):
     """`[bundle]`: how weights travel, and the packages that the image lacks.
 
     Attributes:
-        carrier: `as` in kernel.toml, a word that Python keeps for itself.
+        requirements: Packages that your hooks need and the image lacks; their wheels travel.
+        licence: Of every new dataset.
+        private: Whether new datasets are.
+        carrier: A Kaggle dataset, or a Kaggle Model. The key is `as`, a word that Python keeps for itself.
         collaborators: Users who may see every new dataset.
         taken: Slugs that other content has on Kaggle, such as an upload that went wrong: ours take the next name.
         wheels: False ships none: for a kernel whose machine has all it needs, such as the stand-in's.

@@ -62,9 +62,19 @@ def slug_like(value: str) -> str:
     return value
 
 
+def target(value: Any) -> Any:
+    """A column, or several; a list of one is that one. Raises ValueError otherwise."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f'found {value!r}, expected the name of a column, or a list such as ["kind", "size"]')
+    return value[0] if len(value) == 1 else tuple(value)
+
+
 Bytes = Annotated[int, BeforeValidator(size)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Fraction = Annotated[float, BeforeValidator(fraction)]
+Target = Annotated[str | tuple[str, ...], BeforeValidator(target)]
 Inside = Annotated[str, AfterValidator(inside)]
 
 

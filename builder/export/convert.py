@@ -26,6 +26,7 @@ from builder.runtime import onnx_backend
 
 if TYPE_CHECKING:
     from builder.export.source import Run, Source
+    from builder.runtime.contract import Head
 
 SUFFIXES = {"onnx": onnx_format.SUFFIX, "torchscript": torchscript.SUFFIX}
 SCRIPTED = ("fp32", "fp16")
@@ -46,7 +47,7 @@ class Made:
     """A portable model: its file and those beside it, the ladder up to it, and what a person should know.
 
     Attributes:
-        before, after: What the source and the portable model say of each of the order's `others`: probabilities.
+        before, after: What the source and the portable model say of each of the order's `others`: answers.
     """
 
     files: tuple[Path, ...]
@@ -68,6 +69,7 @@ class Order:
         image_torch: Version of torch in the image; empty when unknown.
         apart: Whether each step has a process of its own.
         source_batch: Samples per call of the source.
+        heads: What the output `logits` is; none: one of classes.
     """
 
     format: str
@@ -79,11 +81,12 @@ class Order:
     image_torch: str = ""
     apart: bool = False
     source_batch: int = SOURCE_BATCH
+    heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the source says of the order's cases and of its others: probabilities; and the files that were written of it."""
+    """What the source says of the order's cases and of its others: answers; and the files that were written of it."""
 
     cases: list[Answers]
     others: list[Answers]
@@ -144,7 +147,7 @@ def _told(opening: Opening, order: Order, path: Path, write: Callable[..., tuple
     """Ask the source, and write it down."""
     source = opening()
     rows = [*(case.rows for case in order.cases), *order.others]
-    answers = [parity.predict(source.answers, one, order.source_batch) for one in rows]
+    answers = [parity.predict(source.answers, one, order.source_batch, order.heads) for one in rows]
     for found in answers:
         parity.refuse_not_finite(found)
     apart.free()
@@ -171,9 +174,9 @@ def _compared(opened: Open, order: Order, path: Path, told: Told, step: str) -> 
     with onnx_backend.frugal() if order.apart else nullcontext():
         run = opened(path)
     pairs = zip(order.cases, told.cases, strict=True)
-    rungs = [rung for case, expected in pairs for rung in parity.ladder(expected, run, step, case, order.planned)]
+    rungs = [rung for case, expected in pairs for rung in parity.ladder(expected, run, step, case, order.planned, order.heads)]
     others = order.others if step == order.precision else ()
-    return rungs, [parity.asked(run, one, order.planned) for one in others]
+    return rungs, [parity.asked(run, one, order.planned, order.heads) for one in others]
 
 
 def _layer(opening: Opening, graph: Path, rows: Rows) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,12 +24,14 @@ from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap, scor
 from builder.export.source import LOGITS
 from builder.runtime import backends, views
 from builder.runtime.contract import Cells, Input
+from builder.runtime.heads import IDENTITY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.export.source import Run
     from builder.metrics import Metric
+    from builder.runtime.contract import Head
     from builder.shown import Shown
 
 ROWS = 256  # rows that a model which saw them all is compared on
@@ -41,9 +43,10 @@ class Recipe:
 
     Attributes:
         views: Names of views, `identity` among them.
-        codes: True classes int64 (rows,).
+        y: The truth, as the metric takes it.
         device: `cuda` or `cpu`, where models are compared; `threads` are those of the CPU.
         backend: What will run them, and so what is compared; empty for the format's own.
+        heads: What the outputs are; none: one class of each row.
     """
 
     folder: Path
@@ -53,12 +56,13 @@ class Recipe:
     planned: int
     max_abs_diff: float | None
     metric: Metric
-    codes: NDArray[np.int64]
+    y: NDArray[Any]
     device: str
     threads: int
     image_torch: str
     notes: tuple[str, ...] = ()
     backend: str = ""
+    heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Fold:
     Attributes:
         rows: Rows that it was compared on.
         honest: True when it had not seen them.
-        before, after: Probabilities float32 (views, len(rows), classes) of the source and of the export.
+        before, after: Answers float32 (views, len(rows), outputs) of the source and of the export.
     """
 
     model: ExportedModel
@@ -136,7 +140,7 @@ def compared(
         for view, *seen in zip(recipe.views, before, after, strict=True)
     ]
     judge(recipe.precision, rungs, lambda: "")
-    score = recipe.metric.or_none(recipe.codes[rows], after[0]) if judged else None
+    score = recipe.metric.or_none(recipe.y[rows], after[0]) if judged else None
     return Fold(_record(recipe, given, made, rungs, score), rows, judged, before, after)
 
 
@@ -157,6 +161,7 @@ def _order(recipe: Recipe, given: Given, rows: NDArray[np.int64]) -> convert.Ord
         image_torch=recipe.image_torch,
         apart=given.apart,
         source_batch=recipe.planned if recipe.device == "cuda" else convert.SOURCE_BATCH,
+        heads=recipe.heads,
     )
 
 
@@ -207,8 +212,8 @@ def _rung(
     judged: bool,
 ) -> Rung:
     """All rows under one view, in the planned batch."""
-    delta = score_delta(recipe.metric, recipe.codes[rows], before, after) if judged and np.isfinite(after).all() else None
-    seen = gap({LOGITS: before}, {LOGITS: after})
+    delta = score_delta(recipe.metric, recipe.y[rows], before, after) if judged and np.isfinite(after).all() else None
+    seen = gap({LOGITS: before}, {LOGITS: after}, recipe.heads)
     return parity.rung(recipe.precision, view, str(recipe.planned), seen, sizes=sizes, score_delta=delta)
 
 
@@ -223,11 +228,16 @@ def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung]
         where = start()
     raise GateError(
         f"the export of {what} differs from its checkpoint",
-        found=f"a probability differs by {wrong.max_abs_diff:.1e} ({step}, view {wrong.view}, batch {wrong.batch})"
+        found=f"{_what(recipe)} differs by {wrong.max_abs_diff:.1e} ({step}, view {wrong.view}, batch {wrong.batch})"
         + (f"; the difference starts at {where}" if where else ""),
         expected="finite numbers" if allowed is None else f"at most {allowed:.0e}",
         remedy='set export.precision = "fp32", or export.max_abs_diff if you know why',
     )
+
+
+def _what(recipe: Recipe) -> str:
+    numbers = bool(recipe.heads) and recipe.heads[0].link == IDENTITY
+    return "a number, in units of the target's spread," if numbers else "a probability"
 
 
 def _open(device: str, threads: int, kind: str, path: Path) -> Run:

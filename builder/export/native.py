@@ -41,7 +41,7 @@ def export(
     """Export one fold.
 
     Args:
-        expected: Per view float32 (rows, classes): what was predicted out of fold when it was trained.
+        expected: Per view float32 (rows, outputs): what was predicted out of fold when it was trained.
 
     Raises:
         GateError: The runtime's backend answers otherwise.
@@ -56,10 +56,10 @@ def export(
         raise GateError("the exported model does not run here", file=path, found=error, remedy=f"install {kind} again") from None
     said: list[Answers] = [{LOGITS: found[held_out]} for found in expected]
     rows = [pictures.of(given.shown, held_out, view) for view in recipe.views]
-    after = [parity.asked(run.logits, one, recipe.planned) for one in rows]
+    after = [parity.asked(run.logits, one, recipe.planned, recipe.heads) for one in rows]
     few = np.arange(min(2 * recipe.planned, len(held_out)))
     case = Case(pictures.pick(rows[0], few))
-    ladder = tuple(parity.ladder({LOGITS: said[0][LOGITS][few]}, run.logits, "fp32", case, recipe.planned))
+    ladder = tuple(parity.ladder({LOGITS: said[0][LOGITS][few]}, run.logits, "fp32", case, recipe.planned, recipe.heads))
     made = convert.Made((path,), ladder, said, after)
     return fold.compared(
         own,

@@ -1,12 +1,14 @@
 """The parity ladder: how far a portable model is from its source, at every batch, size and view in use, and in the metric.
 
-Pure but for the models that are asked: they take feeds by input name and give logits by output name.
+Pure but for the models that are asked: they take feeds by input name and give logits by output name. `heads` say what the output
+`logits` is; without any, it is one of classes, like all other outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +17,14 @@ from builder.errors import GateError
 from builder.export import refusals
 from builder.export.pictures import Rows, batches, count, pick
 from builder.export.record import Gap, Rung, gap
+from builder.runtime.backends import OUTPUT
+from builder.runtime.heads import answers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.export.source import Answers, Run
+    from builder.runtime.contract import Head
 
 LIMITS = {"fp32": 1e-4, "fp16": 5e-3}  # int8 has none: the metric decides, or kernel.toml's max_abs_diff
 FEW = 16  # rows that the smaller batches are compared on
@@ -46,10 +51,11 @@ def probabilities(logits: NDArray[Any]) -> NDArray[np.float32]:
     return shares
 
 
-def predict(run: Run, rows: Rows, batch: int) -> Answers:
-    """Probabilities by output name when `rows` come in batches of `batch`, the last one with what is left."""
+def predict(run: Run, rows: Rows, batch: int, heads: Sequence[Head] = ()) -> Answers:
+    """Answers by output name when `rows` come in batches of `batch`, the last one with what is left."""
     parts = [run(part) for part in batches(rows, batch)]
-    return {name: probabilities(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    logits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: answers(one, heads) if heads and name == OUTPUT else probabilities(one) for name, one in logits.items()}
 
 
 def refuse_not_finite(answers: Answers) -> None:
@@ -60,7 +66,7 @@ def refuse_not_finite(answers: Answers) -> None:
             raise refusals.not_finite(name, int(bad.argmax()))
 
 
-def ladder(expected: Answers, other: Run, step: str, case: Case, planned: int) -> Iterator[Rung]:
+def ladder(expected: Answers, other: Run, step: str, case: Case, planned: int, heads: Sequence[Head] = ()) -> Iterator[Rung]:
     """Compare with what the source said of the rows, `expected`, at batch 1, 2, `planned` and with a ragged last batch."""
     rows = count(case.rows)
     few, ragged = np.arange(min(FEW, rows)), np.arange(planned + RAGGED) % rows
@@ -70,17 +76,17 @@ def ladder(expected: Answers, other: Run, step: str, case: Case, planned: int) -
         (planned, str(planned), np.arange(rows)),
         (planned, f"{planned}, ragged", ragged),
     ):
-        seen = asked(other, pick(case.rows, chosen), batch, next(iter(case.sizes), "batch"))
+        seen = asked(other, pick(case.rows, chosen), batch, heads, next(iter(case.sizes), "batch"))
         before = {name: values[chosen] for name, values in expected.items()}
-        yield rung(step, case.view, label, gap(before, seen), sizes=case.sizes)
+        yield rung(step, case.view, label, gap(before, seen, heads), sizes=case.sizes)
 
 
-def asked(run: Run, rows: Rows, batch: int, axis: str = "batch") -> Answers:
+def asked(run: Run, rows: Rows, batch: int, heads: Sequence[Head] = (), axis: str = "batch") -> Answers:
     """`predict`, for a model that may have been traced for one size of `axis` only: its failure is a refusal."""
     first = next(batches(rows, batch))
     shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in first.items())
     try:
-        found = predict(run, rows, batch)
+        found = predict(run, rows, batch, heads)
     except Exception as error:
         raise refusals.fixed(axis, f"batches of {batch} ({shapes}) fail: {' '.join(str(error).split())[:300]}") from error
     for name, values in found.items():
@@ -98,7 +104,7 @@ def rung(
 
 
 def limit(precision: str, max_abs_diff: float | None, *, judged: bool) -> float | None:
-    """Largest difference of a probability that is let through; None when the metric alone decides.
+    """Largest difference of an answer that is let through; None when the metric alone decides.
 
     Args:
         precision: Of the exported model.
@@ -122,6 +128,6 @@ def limit(precision: str, max_abs_diff: float | None, *, judged: bool) -> float 
 def worst(rungs: Iterable[Rung], allowed: float | None) -> Rung | None:
     """The rung that is furthest off, when it is further than `allowed`; without a limit, one whose answers are no numbers."""
     worst = max(rungs, key=lambda one: one.max_abs_diff, default=None)
-    if worst is None or worst.max_abs_diff <= (allowed if allowed is not None else 1.0):
+    if worst is None or worst.max_abs_diff <= (allowed if allowed is not None else float_info.max):
         return None
     return worst

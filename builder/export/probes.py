@@ -1,7 +1,7 @@
-"""Probe rows: some training rows and the probabilities that the source gave them, which a run on Kaggle must give again.
+"""Probe rows: some training rows and the answers that the source gave them, which a run on Kaggle must give again.
 
 `<model>-probe.json` is {"schema": 1, "views": [...], "rows": [{"fold": the fold whose model predicts it, "row": {cells of the
-training table}, "image": path in the competition's folder}]}; `<model>-probe.npy` is float32 (views, rows, classes).
+training table}, "image": path in the competition's folder}]}; `<model>-probe.npy` is float32 (views, rows, outputs).
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def write(
     Args:
         chosen: For each row `fold`, `row` (its cells by column) and `image`.
         views: Names, in the order of the first axis of `values`.
-        values: float32 (views, rows, classes).
-        max_abs_diff: By how much a run may differ.
+        values: float32 (views, rows, outputs).
+        max_abs_diff: By how much a run may differ, of numbers in units of their spread.
     """
     table, array = folder / f"{model}-probe.json", folder / f"{model}-probe.npy"
     write_json(table, {"schema": SCHEMA, "views": list(views), "rows": [dict(one) for one in chosen]})

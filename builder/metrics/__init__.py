@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from builder.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from builder.runtime.contract import Head
 
     Truth = NDArray[np.number[Any]]
     Answers = NDArray[np.number[Any]]
@@ -129,13 +131,18 @@ def get(name: str, folder: Path | None = None) -> Metric:
     """The metric called `name`.
 
     Besides METRICS there are `map@K`, the mean over the columns of another one, `mean(rmse)`, and functions of the user's own,
-    `metric.py:my_score`, in a file below `folder`. Such a file is loaded here and now, and nowhere else.
+    `metric.py:my_score`, in a file below `folder`. Such a file is loaded here and now, and nowhere else. One for each of several
+    targets, `kind=accuracy, size=f1_macro`, scores where the targets are known (`of`); here it has a direction and no more.
 
     Raises:
         UserError: There is none of that name (the nearest is told), or the user's own cannot be loaded.
     """
     if name in METRICS:
         return METRICS[name]
+    if "=" in name:
+        from builder.metrics import heads
+
+        return heads.unbound(name, folder)
     if ranked := RANKED.fullmatch(name):
         return Metric(name, True, _late("ranking", "mean_precision"), (CLASSES, MULTILABEL), RANKING, int(ranked[1]))
     if (inner := MEAN.fullmatch(name)) and inner[1] in METRICS:
@@ -146,6 +153,13 @@ def get(name: str, folder: Path | None = None) -> Metric:
         return own.load(name, folder)
     known = [*METRICS, "map@5", "mean(rmse)", "mean(auc)", "metric.py:my_score"]
     raise UserError(f"unknown metric '{name}'", expected=", ".join(sorted(known)), remedy=did_you_mean(name, known))
+
+
+def of(name: str, heads: Sequence[Head], folder: Path | None = None) -> Metric:
+    """The metric called `name` for answers of `heads`; of several, the mean over them: see `metrics/heads.py`."""
+    from builder.metrics import heads as several
+
+    return several.of(name, heads, folder)
 
 
 def _mean(base: Metric) -> Metric:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import ConfigError, UserError
+from builder.runtime.heads import SOFTMAX
 
 if TYPE_CHECKING:
     import torch
+
+    from builder.runtime.contract import Head
 
 TREES = {"table/lightgbm": "lightgbm", "table/xgboost": "xgboost"}  # what is no network
 
@@ -22,13 +25,16 @@ def make(
     *,
     folder: Path | None = None,
     pretrained: bool = False,
+    link: str = SOFTMAX,
 ) -> torch.nn.Module:
     """A module from the recipe's arrays, in the order of `shown.PORTS`, to logits float (n, classes).
 
     Args:
         backbone: `text/linear`, `text/lstm`, `text/gru`, `table/mlp`, or `hf/<anything>` for the Hugging Face folder `folder`.
         arguments: Of the network's maker.
+        classes: Number of outputs, those of all heads.
         pretrained: Start from the folder's weights.
+        link: What makes answers of the logits; that of all heads.
 
     Raises:
         ConfigError: Arguments that the network does not take.
@@ -43,7 +49,7 @@ def make(
                 raise ValueError("folder: needed for hf/")
             return text.transformer(folder, recipe, classes, pretrained=pretrained)
         if kind == "linear":
-            return text.linear(recipe, classes)
+            return text.linear(recipe, classes, link)
         if kind == "mlp":
             return table.mlp(recipe, classes, **arguments)
         return text.recurrent(recipe, classes, kind, **arguments)
@@ -58,3 +64,14 @@ def refuse_arguments(backbone: str, arguments: Mapping[str, Any]) -> None:
     if arguments and backbone.startswith("hf/"):
         remedy = "change config.json in the folder instead"
         raise UserError("model.arguments are not for hf/", found=dict(arguments), remedy=remedy)
+
+
+def refuse_heads(backbone: str, heads: Sequence[Head]) -> None:
+    """Raise UserError for several targets of classes, which trees cannot answer at once; networks can."""
+    if backbone in TREES and len(heads) > 1:
+        raise UserError(
+            f"{backbone} answers the classes of one target",
+            found=f"{len(heads)} targets of classes: {', '.join(head.name for head in heads)}",
+            expected="a network, which can answer several",
+            remedy='set backbone = "table/mlp"',
+        )

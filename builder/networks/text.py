@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import huggingface
 from builder.errors import ConfigError, UserError, did_you_mean
+from builder.runtime.heads import SOFTMAX
 from builder.runtime.terms import features
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 KINDS = ("lstm", "gru")
 
 
-def linear(recipe: Mapping[str, Any], classes: int = 2) -> torch.nn.Module:
+def linear(recipe: Mapping[str, Any], classes: int = 2, link: str = SOFTMAX) -> torch.nn.Module:
     """terms int64 (n, t), counts float (n, t) -> logits: TF-IDF (sublinear, L2) times weights, which are zero until fitted.
 
     With two classes there is one column of weights, for the second class; the logit of the first is 0. `backbone.idf` is 0 for
-    terms that no training row had: they do not count.
+    terms that no training row had: they do not count. `classes` are the outputs of all heads, `link` is theirs.
     """
     import torch
 
-    numbers, columns = features(recipe), 1 if classes == 2 else classes
+    paired = classes == 2 and link == SOFTMAX
+    numbers, columns = features(recipe), 1 if paired else classes
 
     class Linear(torch.nn.Module):
         idf: torch.Tensor
@@ -49,7 +51,7 @@ def linear(recipe: Mapping[str, Any], classes: int = 2) -> torch.nn.Module:
             weighted = weighted / weighted.amax(dim=1, keepdim=True).clamp(min=1e-6)  # squares of half precision end at 255
             length = weighted.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
             answer = ((weighted / length).unsqueeze(2) * self.weight[terms]).sum(dim=1) + self.bias
-            return torch.cat([torch.zeros_like(answer), answer], dim=1) if columns == 1 else answer
+            return torch.cat([torch.zeros_like(answer), answer], dim=1) if paired else answer
 
     return _portable(Linear())
 

@@ -41,14 +41,14 @@ def blending(asked: str, course: Course, joined: Joined, metric: Metric) -> Blen
     """The prefixes of `course` under the blend that was `asked` for. Without out-of-fold rows: the course's own equal weights."""
     if asked in PLANNED or not course.predicted:
         return Blending("weighted", _prefixes(course), course.effort if course.predicted and asked != "weighted" else None)
-    told, references = reblended(course, Evidence(joined.oof, joined.y, joined.folds), asked, metric)
+    told, references = reblended(course, Evidence(joined.oof, joined.y, joined.folds), asked, metric, joined.heads)
     names = {name: f for f, (member, view) in enumerate(joined.origin) for name in [f"{member.name} {view}"]}
     among = {name: references[f] for name, f in names.items() if references and references[f]}
     return Blending(asked, _prefixes(told), None, among)
 
 
 def _prefixes(course: Course) -> tuple[Prefix, ...]:
-    return tuple(Prefix(step.weights, step.temperature, known(step.score), step.shift) for step in course.steps)
+    return tuple(Prefix(step.weights, step.temperature, known(step.score), step.shift, step.shares) for step in course.steps)
 
 
 def known(score: float | None) -> float | None:

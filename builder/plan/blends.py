@@ -136,7 +136,7 @@ class _Terms:
         if kind in LEAST:
             self.x = np.log(np.maximum(self.p, LEAST[kind]))
         elif kind == "rank":
-            self.x = _ranks(self.p, known)
+            self.x = ranks(self.p, known)
         elif kind == "vote":
             self.x = (self.p.argmax(axis=2)[..., None] == np.arange(p.shape[2])).astype(np.float64)
 
@@ -161,7 +161,7 @@ class _Terms:
         return np.asarray(total / total.sum(axis=1, keepdims=True))
 
 
-def _ranks(p: Floats, known: References) -> Floats:
+def ranks(p: Floats, known: Sequence[Sequence[Sequence[float]]]) -> Floats:
     """Halfway between the shares of references below `p` and of those not above it."""
     ranks = np.empty_like(p)
     for family, values, out in zip(known, p, ranks, strict=True):

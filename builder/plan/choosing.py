@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder.errors import UserError
-from builder.plan import planner
+from builder.plan import general, planner
+from builder.plan.asked import one_class, refuse_unfit
 from builder.plan.course import Course, Evidence
 from builder.plan.prices import Prices
 
@@ -69,18 +70,25 @@ def workload(config: Config, machine: Machine, visible: int, trained: int) -> Wo
 def choose(config: Config, joined: Joined, metric: Metric, work: Workload) -> tuple[Course, Workload]:
     """The course for `work`; and the work, with fewer rows when an assumed number of them does not fit.
 
-    Raises UserError when some members have no out-of-fold predictions and others do, when no row was left out by all of them, or
-    when not even the cheapest unit fits on as many rows as kernel.toml says.
+    Raises UserError when some members have no out-of-fold predictions and others do, when no row was left out by all of them,
+    when not even the cheapest unit fits on as many rows as kernel.toml says, or when its blend is none of such answers.
     """
     _refuse_incomparable(joined)
     families = joined.families
     if work.note:
         work = _what_fits(families, work)
+    refuse_unfit(config.inference.blend, joined.heads)
     evidence = Evidence(joined.oof, joined.y, joined.folds)
     equal = config.inference.blend == "mean"
     if _most(families, work, work.seconds) < work.rows:
         raise _too_much(families, work)
-    return planner.course(families, evidence, metric, budget_s=work.seconds, rows=work.share, equal=equal, first=FIRST), work
+    if one_class(joined.heads):
+        made = planner.course(families, evidence, metric, budget_s=work.seconds, rows=work.share, equal=equal, first=FIRST)
+    else:
+        made = general.course(
+            families, evidence, joined.heads, metric, budget_s=work.seconds, rows=work.share, equal=equal, first=FIRST
+        )
+    return made, work
 
 
 def _most(families: Sequence[Family], work: Workload, seconds: float) -> int:

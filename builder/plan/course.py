@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.plan.prices import Family
-from builder.runtime.contract import Effort
+from builder.runtime.contract import Effort, Share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,13 +25,13 @@ class Evidence:
 
     Attributes:
         oof: float (families, rows, classes); rows that a family did not answer are NaN, all of them when nothing is known of it.
-        y: int (rows,), true classes.
+        y: int (rows,), true classes; of several heads, labels or numbers as `competition/targets.py` has it.
         fold: int (rows,), for cross-fitting.
         unlabelled: float (families, folds, m, classes) of rows that nobody was trained on, or None.
     """
 
     oof: Floats
-    y: Codes
+    y: NDArray[Any]
     fold: Codes
     unlabelled: Floats | None = None
 
@@ -46,10 +46,12 @@ class Step:
         weights: Of the units so far, this one included; they sum to 1 (those of a `stack` to anything).
         temperature: Of the blend of the units so far.
         score: Predicted competition metric when every sample stays here; None when unknown.
-        gain: How much less logloss than before this unit; None when unknown, and for the first.
+        gain: How much less logloss than before this unit; None when unknown, and for the first. In `general.py`: how much less of
+            what the prior loses, summed over heads.
         seconds: Per sample: its own, and what it shares if it is the first to need it.
         fixed: Seconds that are paid once.
         shift: Of a `stack` blend: one number per class.
+        shares: Of several heads: how each is blended; `weights` are their mean then.
     """
 
     family: int
@@ -61,6 +63,7 @@ class Step:
     seconds: float
     fixed: float
     shift: tuple[float, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True)

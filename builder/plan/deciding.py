@@ -1,7 +1,8 @@
-"""What makes labels of a plan's probabilities, where the metric judges labels and the most probable class is not the best.
+"""What makes labels of a plan's probabilities, and better numbers of its numbers, where the plain ones are not the best.
 
 Expects: a plan and the members that it was made from.
-Produces: the plan with a decision that was fitted on out-of-fold answers of the whole ensemble, and what it wins, cross-fitted.
+Produces: the plan with a decision, of several heads one each, that was fitted on out-of-fold answers of the whole ensemble, and
+    what it wins, cross-fitted.
 Never: fits one for a metric that the most probable class already serves best, or keeps one that wins nothing.
 """
 
@@ -12,41 +13,95 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.metrics import LABELS, RANKING, deciding
+from builder.metrics import LABELS, NUMBERS, RANKING, deciding
+from builder.metrics import heads as several
 from builder.runtime import combine
+from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX, slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from builder.metrics import Metric
     from builder.plan.members import Joined
-    from builder.runtime.contract import Plan
+    from builder.runtime.contract import Answer, Plan
 
 SERVED = ("accuracy", "f1_micro")  # by the most probable class
-DECIDED = ("labels", "strings")  # forms of a submission that hold labels
+DECIDED = {  # link of a head -> what metrics judge that is decided, and forms of a submission that hold it
+    SOFTMAX: ({LABELS, RANKING}, {"labels", "strings"}),
+    SIGMOID: ({LABELS, RANKING}, {"strings", "columns", "long"}),
+    IDENTITY: ({NUMBERS}, {"numbers", "long"}),
+}
 
 
-def decided(made: Plan, together: Joined, metric: Metric) -> Plan:
-    """`made` with its decision, its note and its forecast; as it is where there is nothing to decide."""
-    if metric.prediction not in {LABELS, RANKING} or metric.name in SERVED or made.answer.form not in DECIDED:
-        return made
+def decided(made: Plan, together: Joined, metric: Metric, folder: Path | None = None) -> Plan:
+    """`made` with its decision, its note and its forecast; as it is where there is nothing to decide.
+
+    Below `folder` are the functions that a metric of one's own names.
+    """
     used = used_by(made, together)
     rows = answered(together.oof[used])
-    if not rows.any():
+    if not rows.any() or not _open(made.answer, metric):
         return made
     values = pooled(made, [together.oof[at][rows] for at in used])
-    found = deciding.fit(metric, together.y[rows], values, together.folds[rows])
-    plain = deciding.plain(metric, together.y[rows], values.shape[1])
-    answer = replace(made.answer, decision=found.decision.to_json())
-    if found.decision == plain or found.before is None or found.after is None:
-        return replace(made, answer=answer)
-    kind, won = found.decision.kind, metric.gain(found.after, found.before)
-    note = (
-        f"labels by {kind}, fitted out of fold: {metric.name} {found.before:.5f} -> {found.after:.5f}, cross-fitted ({won:+.5f})"
-    )
-    return replace(made, answer=answer, notes=(*made.notes, note), expected=_moved(made.expected, found.after - found.before))
+    fit = _of_heads if len(made.answer.heads) > 1 else _of_one
+    return fit(made, metric, together.y[rows], values, together.folds[rows], folder)
+
+
+def _open(answer: Answer, metric: Metric) -> bool:
+    """Whether anything may be decided; of several heads each has a metric of its own."""
+    if len(answer.heads) > 1:
+        return answer.form == "heads"
+    link = answer.parts[0].link
+    judged, forms = DECIDED[link]
+    served = link == SOFTMAX and metric.name in SERVED
+    return metric.prediction in judged and not served and answer.form in forms
+
+
+def _of_one(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, _: Path | None) -> Plan:
+    link, form = made.answer.parts[0].link, made.answer.form
+    least = 1 if link == SIGMOID and form == "strings" else 0  # a cell of names may not be empty
+    found = deciding.fit(metric, y, values, folds, least)
+    plain = deciding.plain(metric, y, values.shape[1], least)
+    answer = made.answer if not found.decision.steps else replace(made.answer, decision=found.decision.to_json())
+    made, foretold = replace(made, answer=answer), metric.or_none(y, values)
+    if foretold is None or found.before is None or found.after is None:
+        return made
+    # Where a cell must name a label, even the plain decision is not what was foretold.
+    made = replace(made, expected=_moved(made.expected, found.before - foretold))
+    if found.decision == plain:
+        return made
+    what = "numbers" if link == IDENTITY else "labels"
+    return _noted(made, f"{what} by {found.decision.kind}", metric, found.before, found.after)
+
+
+def _of_heads(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, folder: Path | None) -> Plan:
+    """Each head by its own metric, where that judges labels which the most probable class does not serve."""
+    heads, found = made.answer.heads, dict[str, deciding.Fitted]()
+    each = several.each(metric.name, [head.name for head in heads], folder)
+    for number, (head, place, own) in enumerate(zip(heads, slices(heads), each, strict=True)):
+        if own.prediction == LABELS and own.name not in SERVED:
+            fitted = deciding.fit(own, y[:, number], values[:, place], folds)
+            if fitted.decision != deciding.plain(own, y[:, number], len(head.classes)):
+                found[head.name] = fitted
+    if not found:
+        return made
+    gains = [one.after - one.before for one in found.values() if one.before is not None and one.after is not None]
+    before = metric.or_none(y, values)
+    decisions = {name: one.decision.to_json() for name, one in found.items()}
+    after = tuple(replace(head, decision=decisions.get(head.name)) for head in heads)
+    made = replace(made, answer=replace(made.answer, heads=after))
+    kinds = ", ".join(f"{name} by {one.decision.kind}" for name, one in found.items())
+    return made if before is None else _noted(made, f"labels of {kinds}", metric, before, before + sum(gains) / len(heads))
+
+
+def _noted(made: Plan, what: str, metric: Metric, before: float, after: float) -> Plan:
+    """`made` with a note on what a decision wins, and the forecast with it."""
+    won = metric.gain(after, before)
+    note = f"{what}, fitted out of fold: {metric.name} {before:.5f} -> {after:.5f}, cross-fitted ({won:+.5f})"
+    return replace(made, notes=(*made.notes, note), expected=_moved(made.expected, after - before))
 
 
 def _moved(expected: Any, by: float) -> dict[str, Any]:

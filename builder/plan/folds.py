@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int64]
 
 TRUST = (0.4, 1.25)
+PLAYED = 2000  # unlabelled rows that rules are played on, each with several choices of first folds
 STEPS = 8
 
 
@@ -75,6 +76,11 @@ class Folds:
     def count(self) -> int:
         """Folds per family."""
         return int(self._p.shape[1])
+
+    @property
+    def turns(self) -> int:
+        """Choices of first folds that rules are played with: few rows tell little of folds, and other folds tell more."""
+        return max(1, min(self.count, PLAYED // len(self.truth)))
 
     def pooled(self, weights: Floats, counts: Codes, start: int = 0) -> Floats:
         """float32 (m, classes): the blend of so many folds of each family; family f begins with fold f + `start`, going round."""

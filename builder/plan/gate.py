@@ -14,6 +14,7 @@ import numpy as np
 from builder.errors import GateError
 from builder.export import record as exported
 from builder.plan.deciding import answered, pooled, used_by
+from builder.train import record as trained
 
 if TYPE_CHECKING:
     from builder.config import Config
@@ -36,11 +37,13 @@ def refuse_lost(config: Config, made: Plan, together: Joined, metric: Metric) ->
     if not whole.any():
         return
     before, after = (pooled(made, [array[at][whole] for at in used]) for array in (sources, together.oof))
-    rung = exported.ensemble(before, after, metric, together.y[whole])
-    if rung.score_delta is not None and -metric.gain(rung.score_delta, 0.0) > config.export.max_score_drop:
+    y, heads = together.y[whole], made.answer.parts
+    rung = exported.ensemble(before, after, metric, y, heads)
+    allowed = trained.bearable(config.export.max_score_drop, metric, metric.or_none(y, before) or 0.0, heads)
+    if rung.score_delta is not None and -metric.gain(rung.score_delta, 0.0) > allowed:
         raise GateError(
             "the ensemble of the exports lost score against that of their sources",
-            found=f"{metric.name} {rung.score_delta:+.5f} on {rung.rows} rows, probabilities differ by {rung.max_abs_diff:.1e}",
-            expected=f"a loss of at most {config.export.max_score_drop}",
+            found=f"{metric.name} {rung.score_delta:+.5f} on {rung.rows} rows, answers differ by {rung.max_abs_diff:.1e}",
+            expected=f"a loss of at most {allowed:g}",
             remedy='set export.precision = "fp32", or export.max_score_drop if the loss is worth it',
         )

@@ -1,9 +1,9 @@
 """Which rule is the best one: told in the competition metric, cross-fitted, and not by luck.
 
 Pure numpy. Rules are compared by their *merit*, a mean over rows of two parts: the logarithm of the probability, as a share of
-the loss of the blend of everything, and being right. One percent of the loss counts as much as 0.2 points of accuracy, or as 0.1
-where accuracy is the metric. Truth is the labels, and a little what the blend of everything says. Labels are a draw, and among
-hundreds of rules one always fits the draw; but that blend agrees with itself, and praises what asks its strongest family most.
+the loss of the blend of everything, and being right. One percent of the loss counts as much as 0.1 points of accuracy.
+Truth is the labels, and a little what the blend of everything says. Labels are a draw, and among hundreds of rules one always
+fits the draw; but that blend agrees with itself, and praises what asks its strongest family most.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 SIMPLE_FIRST = ("static", "queue", "tiers")
 FINALISTS = 3  # of each kind
 SOFT = 0.2  # what the blend of everything says counts, and the labels the rest
-RIGHT = 5.0  # shares of the loss that being right in all rows is worth
+RIGHT = 10.0  # shares of the loss that being right in all rows is worth
 LEAST = 1e-2  # the least loss that shares are taken of
 DRAWS = 8
+SAVED = 1e-2  # share of the seconds that a rule must save to be taken instead of a better one
 ERRORS = 1.0  # standard errors by which what is less simple must win
 RESAMPLES, RESAMPLED = 60, 2000
 
@@ -110,22 +111,23 @@ class Judge:
         return self.metric.gain(self.score(rival), self.score(chosen))
 
     def _cheapest(self, best: Trial, rivals: Sequence[Trial], merits: dict[int, float]) -> Trial:
-        """Of `rivals` that are within a standard error of `best`, the one that spends least; `best` when none spends less."""
+        """Of `rivals` that are within a standard error of `best`, the one that spends least; `best` when none saves anything."""
         near = [t for t in rivals if merits[id(best)] - merits[id(t)] <= self._error(best, t)]
-        return min((best, *near), key=lambda t: t.spent.seconds * (1 + 1e-6 * (t is not best)))
+        return min((best, *near), key=lambda t: t.spent.seconds * (1 + SAVED * (t is not best)))
 
     @cached_property
     def _shares(self) -> tuple[float, float]:
         """How much the logarithm of the probability counts, and being right."""
         loss = blend.logloss(self.ground.everything, self.ground.y)
-        return 1.0 / max(loss, LEAST), RIGHT * (2.0 if self.metric.name == "accuracy" else 1.0)
+        return 1.0 / max(loss, LEAST), RIGHT
 
     @cached_property
     def _truth(self) -> Floats:
-        """float (m, classes): what all folds of the blend of everything say of the unlabelled rows."""
-        if self.search.folds is None:
+        """float (turns * m, classes): what all folds of the blend of everything say of the unlabelled rows."""
+        folds = self.search.folds
+        if folds is None:
             raise ValueError("there are no unlabelled rows")
-        return self.search.folds.truth
+        return np.tile(folds.truth, (folds.turns, 1))
 
     @cached_property
     def _drawn(self) -> list[Codes]:

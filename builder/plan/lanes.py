@@ -103,19 +103,20 @@ class Lane:
 
     @cached_property
     def unlabelled(self) -> list[tuple[Floats, Floats]]:
-        """Per stop: float (m, classes) of the unlabelled rows with the folds held, and with one fold of each family."""
+        """Per stop: float (turns * m, classes) of the unlabelled rows with the folds held, and with one fold of each family."""
         folds, found = self._search.folds, []
         if folds is None:
             return []
         for stop in self.stops:
             holding = self.holdings[stop]
             subset = _families(holding)
-            weights, single = self._search.subsets.weights(subset), self._search.subsets.temperature(subset)
-            counts = np.array(holding)
-            heat = folds.temperature(weights, counts, single)
-            found.append(
-                (tempered(folds.pooled(weights, counts), heat), tempered(folds.pooled(weights, np.minimum(counts, 1)), single))
-            )
+            one, single = self._search.subsets.weights(subset), self._search.subsets.temperature(subset)
+            weights, own = self._search.weights(holding)
+            counts, turns = np.array(holding), range(folds.turns)
+            heat = folds.temperature(weights, counts, own)
+            held = np.concatenate([folds.pooled(weights, counts, turn) for turn in turns])
+            alone = np.concatenate([folds.pooled(one, np.minimum(counts, 1), turn) for turn in turns])
+            found.append((tempered(held, heat), tempered(alone, single)))
         return found
 
     @cached_property
@@ -125,7 +126,7 @@ class Lane:
 
     @cached_property
     def unlabelled_doubts(self) -> Floats:
-        """float (stops, m) of the unlabelled rows."""
+        """float (stops, turns * m) of the unlabelled rows."""
         return np.stack([doubt(p) for p, _ in self.unlabelled])
 
     @cached_property

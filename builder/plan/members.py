@@ -1,6 +1,6 @@
 """Who may take part: the models of one or several versions, their predictions on equal rows, and what they cost.
 
-Expects: finished exports. Versions join on row ids, which must be equal, with equal labels and classes.
+Expects: finished exports. Versions join on row ids, which must be equal, with equal truth and heads.
 Produces: families (one member under one view) with out-of-fold predictions in one order of rows.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder import machines
+from builder.competition import targets
 from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
-    from builder.runtime.contract import Input
+    from builder.runtime.contract import Head, Input
 
 STANDIN = "standin"  # what prices of a run on the stand-in are filed under
 
@@ -83,7 +84,9 @@ class Joined:
     """All families of a plan.
 
     Attributes:
-        ids, y, folds: Of the rows, in the order of the first member's version; fold -1 where no model left the row out.
+        ids, y, folds: Of the rows, in the order of the first member's version; fold -1 where no model left the row out. The truth
+            is as `competition/targets.py` has it.
+        heads: What all members answer.
         families: Name, price and folds of each.
         origin: Member and view of each family.
         oof: float32 (families, rows, classes), NaN where a family has no honest prediction.
@@ -91,7 +94,8 @@ class Joined:
     """
 
     ids: tuple[str, ...]
-    y: NDArray[np.int64]
+    heads: tuple[Head, ...]
+    y: NDArray[Any]
     folds: NDArray[np.int64]
     families: tuple[Family, ...]
     origin: tuple[tuple[Member, str], ...]
@@ -160,19 +164,10 @@ def backend_of(config: Config, model: ExportedModel) -> str:
 
 
 def join(members: list[Member]) -> Joined:
-    """All members on the rows of the first. Raises UserError when they answer other classes, rows or labels."""
+    """All members on the rows of the first. Raises UserError when they answer other classes, heads, rows or labels."""
     _refuse_strangers(members)
     first = members[0].version
     ids, folds, labels = trained.read_folds(first.folder / trained.FOLDS)
-    number = {label: code for code, label in enumerate(first.classes)}
-    unknown = sorted(set(labels) - set(number))
-    if unknown:
-        raise UserError(
-            "folds.csv has labels that its version does not know",
-            file=first.folder,
-            found=unknown[:5],
-            remedy="bring it back from git",
-        )
     families, arrays, origin, places = [], [], [], []
     truth = dict(zip(ids, labels, strict=True))
     for member in members:
@@ -184,8 +179,8 @@ def join(members: list[Member]) -> Joined:
             places.append(rows)
             arrays.append(_array(member.export.oof(member.model.name, view), member)[rows])
             origin.append((member, view))
-    y = np.array([number[label] for label in labels], dtype=np.int64)
-    return Joined(ids, y, folds, tuple(families), tuple(origin), np.stack(arrays), tuple(places))
+    y = targets.parse(labels, first.parts)
+    return Joined(ids, first.parts, y, folds, tuple(families), tuple(origin), np.stack(arrays), tuple(places))
 
 
 def _refuse_strangers(members: list[Member]) -> None:
@@ -198,6 +193,23 @@ def _refuse_strangers(members: list[Member]) -> None:
                 expected=", ".join(first.classes[:10]),
                 remedy="join versions of one target only",
             )
+        if member.version.parts != first.parts:
+            ours, theirs = (_told(version.parts) for version in (member.version, first))
+            raise UserError(
+                f"{member.name} has other heads than {members[0].name}",
+                found=ours,
+                expected=theirs,
+                remedy="join versions of equal heads only: train one of them again, or leave it out of [inference] members",
+            )
+
+
+def _told(heads: tuple[Head, ...]) -> str:
+    """Heads in words: their links, their names, and of numbers their scale."""
+    each = []
+    for head in heads:
+        scale = f", offset {list(head.offset)}, spread {list(head.spread)}" if head.offset or head.spread else ""
+        each.append(" ".join(filter(None, [head.name, f"{head.link} of {len(head.classes)} outputs"])) + scale)
+    return "; ".join(each)
 
 
 def _rows_of(member: Member, first: str, ids: tuple[str, ...], truth: dict[str, str]) -> list[int]:

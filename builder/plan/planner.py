@@ -1,6 +1,6 @@
 """OOF + prices -> the units in order, what is answered after each, and who gets how many.
 
-Pure numpy. The steps: calibrate every family; find the best holding at budgets up to the one asked for; make a chain of each; try
+Pure numpy. The steps: calibrate every family; find the best holding at budgets about the one asked for; make a chain of each; try
 every chain with every rule of effort on cross-fitted rows; keep the best in the competition metric; fit weights and temperatures
 of all its prefixes on all rows.
 """
@@ -39,7 +39,8 @@ TRIED = 6000  # rows
 FAINT = 1e-3  # a family with less weight changes no answer
 TOLD = 1e-4  # nor do units that win less logloss: so little is guessed, and every third guess is wrong
 WEIGHED = 60_000  # rows times classes that the weights of prefixes are fitted on
-BUDGETS = 10
+BUDGETS = 8
+HIGHER = (1.0, 1.5, 2.5)  # budgets, too, that the best holding is sought at: the doubtful get more than their share
 TIERED = 6  # lanes that tiers are tried on
 ROTATIONS = 3  # choices of first folds that fold gains are averaged over
 POINTS = 12
@@ -67,10 +68,10 @@ def course(
     Raises UserError when not even the cheapest unit fits.
     """
     prices = Prices.of_families(families, rows)
-    _refuse_too_small(families, prices, budget_s, rows)
-    known, seen, notes = _known(families, evidence)
+    refuse_too_small(families, prices, budget_s, rows)
+    known, seen, notes = weighable(families, evidence)
     if not known:
-        return _without_oof(families, notes)
+        return unweighed(families, notes)
     unlabelled = evidence.unlabelled
     if unlabelled is not None and unlabelled.shape[2] < FEWEST_UNLABELLED:
         notes += (f"{unlabelled.shape[2]} unlabelled rows are too few to price folds by: {FEWEST_UNLABELLED} are the fewest",)
@@ -113,7 +114,7 @@ def _safe(lanes: Sequence[Lane], most: float) -> list[Lane]:
     return [lane for lane in lanes if lane.costs[0] <= most]
 
 
-def _refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: float, rows: int) -> None:
+def refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: float, rows: int) -> None:
     one = [prices.of([int(f == g) for g in range(len(families))]) * rows for f in range(len(families))]
     cheapest = int(np.argmin(one))
     if one[cheapest] > budget_s:
@@ -126,7 +127,7 @@ def _refuse_too_small(families: Sequence[Family], prices: Prices, budget_s: floa
         )
 
 
-def _known(families: Sequence[Family], evidence: Evidence) -> tuple[list[int], NDArray[Any], tuple[str, ...]]:
+def weighable(families: Sequence[Family], evidence: Evidence) -> tuple[list[int], NDArray[Any], tuple[str, ...]]:
     """Families that can be weighed, the rows that all of them answered, and a note on every other family."""
     answered: NDArray[Any] = np.asarray(np.isfinite(evidence.oof).all(axis=2))
     known = [f for f in range(len(families)) if answered[f].any()]
@@ -167,9 +168,8 @@ def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, eq
     tried = blend.sample(y, TRIED)
     same = np.full(len(families), 1 / len(families))
     full = same if equal else best([_labelled(facts, range(len(families)))], blend.convex_weights(oof, y))
-    everything = blend.pooled(oof[:, few], full)
-    heat = blend.temperature(everything, y[few])
-    soft = blend.tempered(everything, heat)
+    heat = blend.temperature(blend.pooled(oof[:, tried], full), y[tried])  # not of `few`: these are harder than most
+    soft = blend.tempered(blend.pooled(oof[:, few], full), heat)
     priced = None
     if facts.unlabelled is not None and facts.unlabelled.shape[1] > 1:
         mean = blend.temperature(blend.pooled(oof[:, tried], same), y[tried])
@@ -183,13 +183,17 @@ def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, eq
 
 
 def _lanes(search: Search, ground: Ground, full: Floats, budget: float, metric: Metric) -> list[Lane]:
-    """A lane for the best holding at each of some budgets up to `budget`; rivals in Caruana's order and from cheap to dear."""
+    """A lane for the best holding at each of some budgets up to `budget`; rivals from cheap to dear and in Caruana's order."""
     families = len(search.available)
     cheapest = min(search.prices.marginal([0] * families, f) for f in range(families))
     chains: dict[Chain, str] = {}
     for some in np.geomspace(cheapest, max(budget, cheapest), BUDGETS):
         if found := search.best(float(some) * (1 + 1e-9)):
             chains.setdefault(search.finish(found.chain, full), f"greedy at {some / budget:.0%} of the budget")
+    for times in HIGHER:
+        if found := search.best(times * budget):
+            start = search.cheap_first(found.chain)
+            chains.setdefault(search.finish(start, full), f"cheap to dear, the best at {times:.0%} of the budget")
     few = blend.sample(ground.y, CARUANA_ROWS)
     picked = blend.caruana(ground.oof[:, few], ground.y[few], metric, CARUANA_ROUNDS)
     by_price = sorted(picked, key=lambda f: (search.prices.seconds[f], f))
@@ -316,7 +320,7 @@ def _predicted(chosen: Trial, judge: Judge, rows: int) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def _without_oof(families: Sequence[Family], notes: tuple[str, ...]) -> Course:
+def unweighed(families: Sequence[Family], notes: tuple[str, ...]) -> Course:
     """Equal weights, cheapest first, first folds before further ones."""
     prices = Prices.of_families(families, 0)
     order = sorted(range(len(families)), key=lambda f: (families[f].seconds, f))

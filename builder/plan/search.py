@@ -57,6 +57,7 @@ class Search:
         self.available = tuple(available)
         self._whole: dict[Subset, tuple[float, Floats]] = {}
         self._losses: dict[Holding, float] = {}
+        self._weights: dict[Holding, tuple[Floats, float]] = {}
 
     def loss(self, holding: Holding) -> float:
         """Predicted logloss of a holding: out-of-fold, less what its further folds win."""
@@ -106,6 +107,20 @@ class Search:
                 return tuple(order)
             order.append(pick)
             holding = _more(holding, pick)
+
+    def cheap_first(self, chain: Chain) -> Chain:
+        """The same units in an order for tiers: a fold of each family, cheap to dear, then their second folds, and so on."""
+        holding = self._held(chain)
+        by_price = sorted(range(len(holding)), key=lambda f: (self.prices.seconds[f], f))
+        return tuple(f for depth in range(max(holding)) for f in by_price if holding[f] > depth)
+
+    def weights(self, holding: Holding) -> tuple[Floats, float]:
+        """Weights float32 (families,) that are best for the folds that are held, and the temperature for one fold of each."""
+        if holding not in self._weights:
+            subset = frozenset(f for f, count in enumerate(holding) if count)
+            sides = [] if self.folds is None else list(self.folds.sides(np.array(holding), self.subsets.used(subset)))
+            self._weights[holding] = self.subsets.moved(subset, sides)
+        return self._weights[holding]
 
     def cost(self, chain: Chain) -> float:
         """Seconds per sample of a chain."""

@@ -24,10 +24,12 @@ from builder.plan.gate import refuse_lost
 from builder.plan.members import Member, join, members, versions_of
 from builder.runtime.contract import SCHEMA, Answer, Plan, Probe, Source, Unit
 from builder.scoring import forms
-from builder.workspace import canonical_json, digest_of, read_json, short, write_json
+from builder.workspace import canonical_json, digest_of, read_json, sha256_file, short, write_json
 
 if TYPE_CHECKING:
     from builder.config import Config
+    from builder.metrics import Metric
+    from builder.train.record import Version
 
 __all__ = ["Member", "Planned", "inputs", "load", "members", "plan", "planned", "summary", "versions_of"]
 
@@ -39,7 +41,7 @@ class Planned:
     """A plan, and what a person wants to know of it.
 
     Attributes:
-        gains: One number per unit: how much less logloss, None where nobody knows.
+        gains: One number per unit: how much less is lost (`course.Step`), None where nobody knows.
         rows, seconds, workers: What was planned for: samples, and seconds of so many workers.
         predicted: Score against seconds; the last point is the whole plan.
         fixed_list: The same of the list that people make by hand.
@@ -63,9 +65,10 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
     Raises GateError when the exports' ensemble lost more score than is allowed.
     """
     together, machine = join(joined), machines.load(config.competition.machine)
-    metric = metrics.get(config.competition.metric)
-    visible = len(competition.read_table(root / config.data.test))
-    course, work = choosing.choose(config, together, metric, choosing.workload(config, machine, visible, len(together.ids)))
+    metric = metrics.of(config.competition.metric, together.heads, folder)
+    test = competition.read_table(root / config.data.test)
+    ids = tuple(test[config.data.id]) if config.data.id in test else ()
+    course, work = choosing.choose(config, together, metric, choosing.workload(config, machine, len(test), len(together.ids)))
     blended = blending(config.inference.blend, course, together, metric)
     units = tuple(_unit(*together.origin[step.family], step.fold, course.temperatures[step.family]) for step in course.steps)
     made = Plan(
@@ -76,18 +79,18 @@ def plan(config: Config, name: str, folder: Path, root: Path, joined: list[Membe
         limit_s=config.competition.limit,
         reserve=config.inference.reserve,
         source=Source(config.competition.slug, config.data.test, config.data.sample_submission, config.data.test_image),
-        answer=_answer(config, root, joined[0].version.classes),
+        answer=_answer(config, root, joined[0].version, metric, ids),
         units=units,
         prefixes=blended.prefixes,
         prior=joined[0].version.prior,
         notes=(*course.notes, *([work.note] if work.note else [])),
-        expected=_expected(course, work, joined, blended) | {"inputs": inputs(config, joined)},
+        expected=_expected(course, work, joined, blended) | {"inputs": inputs(config, joined, folder)},
         probes=tuple(_probes(joined, units)),
         effort=blended.effort,
         blend=blended.kind,
         references=blended.references,
     )
-    made = decided(made, together, metric)
+    made = decided(made, together, metric, folder)
     made.check()
     refuse_lost(config, made, together, metric)
     path = folder / FILE
@@ -124,11 +127,16 @@ def _expected(course: Course, work: choosing.Workload, joined: list[Member], ble
     }
 
 
-def inputs(config: Config, joined: list[Member]) -> str:
-    """Names what a plan is made from, prices left out: a measurement repeated must not make another plan of itself."""
+def inputs(config: Config, joined: list[Member], folder: Path) -> str:
+    """Names what a plan is made from, prices left out: a measurement repeated must not make another plan of itself.
+
+    In `folder` is kernel.toml, and beside it the functions that a metric of one's own names.
+    """
     made_from = [[member.name, member.export.digest, member.backend] for member in joined]
     settings = [config.competition.model_dump(mode="json"), config.data.model_dump(mode="json")]
-    return short(digest_of([SCHEMA, made_from, settings, config.inference.model_dump(mode="json")]))
+    named = [each.rpartition("=")[2].strip().partition(":")[0] for each in config.competition.metric.split(",")]
+    own = [sha256_file(folder / name) for name in named if name.endswith(".py") and (folder / name).is_file()]
+    return short(digest_of([SCHEMA, made_from, settings, config.inference.model_dump(mode="json"), *own]))
 
 
 def kept(config: Config, folder: Path, joined: list[Member]) -> Plan | None:
@@ -137,7 +145,7 @@ def kept(config: Config, folder: Path, joined: list[Member]) -> Plan | None:
         made = load(folder)
     except UserError:
         return None
-    return made if made.expected.get("inputs") == inputs(config, joined) else None
+    return made if made.expected.get("inputs") == inputs(config, joined, folder) else None
 
 
 def prices_from(joined: list[Member]) -> str:
@@ -191,8 +199,16 @@ def _unit(member: Member, view: str, fold: int, temperature: float) -> Unit:
     )
 
 
-def _answer(config: Config, root: Path, classes: tuple[str, ...]) -> Answer:
-    known = forms.Known(root / config.data.sample_submission, config.data.target, classes)
+def _answer(config: Config, root: Path, version: Version, metric: Metric, ids: tuple[str, ...]) -> Answer:
+    known = forms.Known(
+        root / config.data.sample_submission,
+        config.data.target,
+        version.classes,
+        config.data.truth,
+        metric.prediction == metrics.RANKING,
+        ids,
+        version.heads,
+    )
     return forms.answer(known, config.data.id, config.competition.file)
 
 

@@ -6,7 +6,7 @@ from there the best ones with a temperature (`sides`), subset by subset. Answers
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +99,20 @@ class Subsets:
         if subset not in self._promised:
             self._promised[subset] = self._every.slope(self.weights(subset))
         return self._promised[subset]
+
+    def moved(self, subset: Subset, others: Sequence[Side]) -> tuple[Floats, float]:
+        """Weights float32 (families,) that are best here and on `others`, of the families `used`; the temperature here."""
+        used = self.used(subset)
+        side = Side(self._cube[used], self._target)
+        weights = self.weights(subset).copy()
+        if not self._equal and others and len(used) > 1:
+            weights[used] = best([side, *others], weights[used], REFINED)
+        return weights, side.temperature(weights[used])
+
+    def used(self, subset: Subset) -> list[int]:
+        """The families of a subset that have most weight, in order."""
+        weights = self.weights(subset)
+        return sorted(sorted(subset, key=lambda f: (-weights[f], f))[:MOST])
 
     def _weights(self, subsets: list[Subset]) -> Floats:
         """float32 (subsets, families): per round one step of expectation maximisation, then Newton's where it helps."""

@@ -1,4 +1,4 @@
-"""A hidden set before it is written: rows drawn from the training table, each with its label, its fold and its image, if any.
+"""A hidden set before it is written: rows drawn from the training table, each with its truth, its fold and its image, if any.
 
 Expects: the competition's tables; the fold of every row that some model can answer honestly.
 Produces: as many rows as wanted. When there are fewer honest ones they are drawn again, under new ids; what they belong to
@@ -36,7 +36,7 @@ class Row:
 
     Attributes:
         cells: Of the test table, the id among them.
-        label: What only the scorer knows.
+        truth: What only the scorer knows: the cells of the target columns.
         fold: In which it was held out.
         image: The training image that it shows; None where rows have no images.
         spoil: A name in spoils.SPOILS; empty for the image as it is.
@@ -44,7 +44,7 @@ class Row:
     """
 
     cells: Mapping[str, str]
-    label: str
+    truth: tuple[str, ...]
     fold: int
     image: Path | None = None
     spoil: str = ""
@@ -121,7 +121,7 @@ def draw(config: Config, root: Path, fold_of: Mapping[str, int], rows: int) -> D
         if len(made) >= len(once):
             cells[data.id] = next(names)
         image = root / competition.image_name(data.image, record) if data.image else None
-        made.append(Row(cells, record[data.target], fold_of[record[data.id]], image))
+        made.append(Row(cells, tuple(record[name] for name in data.targets), fold_of[record[data.id]], image))
     return Draft(
         rows=tuple(made),
         id=data.id,

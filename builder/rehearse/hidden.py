@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from builder import competition
 from builder.errors import UserError
+from builder.rehearse import truth
 from builder.rehearse.draft import Draft, draw
 from builder.rehearse.spoils import SPOILS
-from builder.runtime.answers import places, row_key
+from builder.rehearse.truth import keys_of
 from builder.scoring import IGNORED, PUBLIC, USAGE, forms
 from builder.workspace import replacing_folder, write_bytes, write_json
 
@@ -42,7 +43,7 @@ class Hidden:
 
     Attributes:
         competition: What is mounted in place of the competition.
-        solution: Table with id, label and Usage, for the scorer; None when nobody knows the labels.
+        solution: Table with id, truth and Usage, for the scorer; None when nobody knows the truth.
         folds: id -> fold, mounted at /kaggle/rehearsal/folds.json; None when no model saw the rows.
         rows: Number of rows.
         changed: id -> what is odd about it: these rows may stay without an answer.
@@ -68,7 +69,7 @@ def write(draft: Draft, config: Config, root: Path, folder: Path, *, answer: Ans
     """Write a draft as a competition's folder, with what only we know beside it.
 
     Args:
-        answer: The form of the submission; None: one row for each id, and labels as the training table has them.
+        answer: The form of the submission; None: one row for each id, and the truth as the training table has it.
         scored: Whether its score means something: of a few odd rows many metrics have none.
     """
     data = config.data
@@ -79,7 +80,7 @@ def write(draft: Draft, config: Config, root: Path, folder: Path, *, answer: Ans
         _test(draft, root / data.test, target / data.test)
         _sample(draft, answer, root / data.sample_submission, target / data.sample_submission)
         usage = PUBLIC if scored else IGNORED
-        _solution(draft, answer, data.target, usage).to_csv(temporary / SOLUTION, index=False)
+        _solution(draft, answer, data.targets, usage).to_csv(temporary / SOLUTION, index=False)
         for row in draft.rows:
             if row.image is not None:
                 cells = {**dict.fromkeys(draft.named, ""), **row.cells}
@@ -136,42 +137,17 @@ def _sample(draft: Draft, answer: Answer | None, visible: Path, path: Path) -> N
     _write(filled, visible, path)
 
 
-def _solution(draft: Draft, answer: Answer | None, target: str, usage: str) -> Table:
+def _solution(draft: Draft, answer: Answer | None, targets: Sequence[str], usage: str) -> Table:
     """The truth as the scorer reads it beside a submission of this form."""
     import pandas as pd
 
-    ids, labels = [row.cells[draft.id] for row in draft.rows], [row.label for row in draft.rows]
-    key, truth = _key_column(draft, answer), truth_of(labels, answer)
-    return pd.DataFrame({key: keys_of(ids, answer), target: truth, USAGE: usage}, dtype=object)
+    keys = keys_of([row.cells[draft.id] for row in draft.rows], answer)
+    told = truth.columns([row.truth for row in draft.rows], targets, answer)
+    return pd.DataFrame({_key_column(draft, answer): keys, **told, USAGE: usage}, dtype=object)
 
 
 def _key_column(draft: Draft, answer: Answer | None) -> str:
     return answer.key_column if answer and answer.key else draft.id
-
-
-def keys_of(ids: Sequence[str], answer: Answer | None) -> list[str]:
-    """What stands in the first column of a submission: ids, or in the long form ids and classes."""
-    if answer is None or not answer.key:
-        return list(ids)
-    return [row_key(answer.key, name, label) for name in ids for label in answer.classes]
-
-
-def truth_of(labels: Sequence[str], answer: Answer | None) -> list[str]:
-    """Labels as a scorer knows them, one for each of `keys_of`.
-
-    Beside one probability a label is the number of its class, beside columns the name of its column, in the long form a 1.
-    """
-    if answer is None:
-        return list(labels)
-    if answer.key:
-        return [str(int(label == name)) for label in labels for name in answer.classes]
-    named = {label: label for label in answer.classes}
-    if answer.form == "probability":
-        named = {label: str(place) for place, label in enumerate(answer.classes)}
-    elif answer.form == "columns":
-        found = places(answer.columns, answer.classes)
-        named = {answer.classes[place]: column for column, place in zip(answer.columns, found, strict=True)}
-    return [named.get(label, label) for label in labels]
 
 
 def _image(source: Path, target: Path, spoil: str) -> None:
@@ -192,7 +168,7 @@ def given(config: Config, source: Path, folder: Path) -> Hidden:
         UserError: It has no test set, or none in the form of the competition's.
     """
     data = config.data
-    remedy = "a folder like the competition's own, with solution.csv (id, label, Usage) if the score shall be told"
+    remedy = "a folder like the competition's own, with solution.csv (id, truth, Usage) if the score shall be told"
     inside = source / COMPETITION if (source / COMPETITION / data.test).is_file() else source
     for name in (data.test, data.sample_submission):
         if not (inside / name).is_file():

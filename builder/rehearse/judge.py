@@ -28,12 +28,14 @@ class Column:
         number: Whether every value must be a finite number.
         blank: Whether a value may be empty.
         classes: The only values allowed; empty when any text is.
+        several: Whether a value may be several of the classes, separated by blanks.
     """
 
     name: str
     number: bool
     blank: bool
     classes: frozenset[str]
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,29 @@ def form_of(competition: Path) -> Form:
         )
     texts = sample.astype(str)
     train = _text_columns(competition / "train.csv", names[1:])
-    columns = []
-    for name in names[1:]:
-        # A sample may hold zeros where the labels are words.
-        number = name not in train and _all_numbers(texts[name])
-        columns.append(Column(name, number, bool((texts[name].str.strip() == "").any()), train.get(name, frozenset())))
-    return Form(names[0], tuple(texts[names[0]]), tuple(columns))
+    columns = tuple(_column(name, texts[name], train.get(name)) for name in names[1:])
+    return Form(names[0], tuple(texts[names[0]]), columns)
+
+
+def _column(name: str, shown: Any, trained: Any) -> Column:
+    """What a column must hold by what the sample shows, and by what the training table has there, if these are words."""
+    blank = bool((shown.str.strip() == "").any())
+    if trained is None:  # a sample may hold zeros where the labels are words
+        return Column(name, _all_numbers(shown), blank, frozenset())
+    values, most = frozenset(trained), min(MOST_CLASSES, len(trained) // 2)
+    labels = _labels_in_strings(trained, shown)
+    if labels:
+        return Column(name, False, blank or "" in values, labels if len(labels) <= most else frozenset(), several=True)
+    return Column(name, False, blank, values if len(values) <= most else frozenset())
+
+
+def _labels_in_strings(trained: Any, shown: Any) -> frozenset[str]:
+    """The labels of which cells hold several, separated by blanks; empty where a cell is one class, or a text."""
+    values, rows = frozenset(trained), [cell.split() for cell in trained]
+    labels = frozenset(label for row in rows for label in row)
+    if any(len(row) > 1 for row in rows):  # a set of labels holds none twice, and they come back in other sets
+        return labels if len(labels) < len(values) and all(len(row) == len(set(row)) for row in rows) else frozenset()
+    return labels if any(len(row := cell.split()) > 1 and set(row) <= values for cell in shown) else frozenset()
 
 
 def _all_numbers(values: Any) -> bool:
@@ -97,8 +116,8 @@ def _all_numbers(values: Any) -> bool:
     return bool(pd.to_numeric(filled, errors="coerce").notna().all()) and (len(filled) > 0 or not len(values))
 
 
-def _text_columns(train: Path, names: list[str]) -> dict[str, frozenset[str]]:
-    """The columns of the training table that hold words, with their values where these are classes: few, and repeated."""
+def _text_columns(train: Path, names: list[str]) -> dict[str, Any]:
+    """The columns of the training table that hold words."""
     import pandas as pd
 
     if not train.is_file() or train.stat().st_size > TRAIN_BYTES:
@@ -107,12 +126,7 @@ def _text_columns(train: Path, names: list[str]) -> dict[str, frozenset[str]]:
         table = pd.read_csv(train, dtype=str, keep_default_na=False, usecols=lambda name: name in names)
     except (ValueError, OSError):
         return {}
-    found = {}
-    for name in table.columns:
-        if not _all_numbers(table[name]):
-            values = frozenset(table[name])
-            found[str(name)] = values if len(values) <= min(MOST_CLASSES, len(table) // 2) else frozenset()
-    return found
+    return {str(name): table[name] for name in table.columns if not _all_numbers(table[name])}
 
 
 def judge(working: Path, file: str, form: Form) -> int:
@@ -187,8 +201,10 @@ def _check_values(values: Any, column: Column) -> None:
             first = texts[bad].iloc[0]
             words = f"the column '{column.name}' has {int(bad.sum())} values that are not finite numbers, first '{first}'"
             raise Rejected(SCORING_ERROR, words)
-    elif column.classes and not set(texts) <= column.classes:
-        strange = sorted(set(texts) - column.classes)
+        return
+    given = {label for text in texts for label in text.split()} if column.several else set(texts)
+    if column.classes and not given <= column.classes:
+        strange = sorted(given - column.classes)
         words = f"the column '{column.name}' has values that are not among the {len(column.classes)} classes of train.csv"
         raise Rejected(SCORING_ERROR, f"{words}, first '{strange[0]}'")
 

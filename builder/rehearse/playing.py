@@ -148,7 +148,9 @@ def _scored(stage: Stage, working: Path, made: Hidden | None) -> tuple[str, floa
             judge.judge(working, competition.file, judge.form_of(made.competition))
             return SCORED, None, ""
         sample = made.competition / stage.config.data.sample_submission
-        public = scoring.score(working / competition.file, made.solution, sample, competition.metric).public
+        # A metric of the user's own lies beside the notebook.
+        own, heads = stage.notebook.parent, [head.name for head in stage.plan.answer.heads if head.name]
+        public = scoring.score(working / competition.file, made.solution, sample, competition.metric, own, heads=heads).public
     except scoring.Rejected as rejected:
         return rejected.label, None, rejected.reason
     return SCORED, float(public) if public else None, ""

@@ -91,7 +91,7 @@ LABELS: dict[str, tuple[str, str]] = {
     ),
     "Notebook Inference Server Never Started": (
         "this competition calls a server in the notebook, and none answered in time",
-        "set [competition] kind = 'server'; a notebook that only writes a file ends like this",
+        "a notebook that only writes a file ends like this: `kaggle_evaluation` competitions cannot be served yet",
     ),
     "Submission CSV Not Found": (
         "the rerun ended without the submission file, often because an error was swallowed before",

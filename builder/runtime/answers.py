@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .decide import Decision, DecisionError, Step, apply
+from .heads import slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .contract import Answer
+    from .contract import Answer, Head
 
     Floats = NDArray[np.floating[Any]]
     Cells = NDArray[np.object_]
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["DecisionError", "cells", "decision_of", "places", "row_key"]
 
 HALF = 0.5
+MOST_PROBABLE = Decision((Step("argmax"),))
 
 
 def decision_of(answer: Answer) -> Decision:
@@ -33,7 +35,7 @@ def decision_of(answer: Answer) -> Decision:
     if answer.decision is not None:
         return Decision.from_json(answer.decision)
     if answer.form == "labels":
-        return Decision((Step("argmax"),))
+        return MOST_PROBABLE
     if answer.form == "strings":
         return Decision((Step("thresholds", (HALF,) * len(answer.classes), least=1),))
     return Decision()
@@ -44,14 +46,16 @@ def cells(answer: Answer, values: Floats) -> Cells:
 
     Raises DecisionError when the decision is not for these outputs, or not for this form.
     """
+    if answer.form == "heads":
+        return _of_heads(answer, values)
     decision = decision_of(answer)
     decided = apply(decision, values)
     if answer.form == "labels":
-        return _column([answer.classes[code] for code in _codes(decided, answer)])
+        return _column(_labels(decided, answer.form, answer.classes))
     if answer.form == "strings":
         return _column(_strings(decided, decision.kind, answer.classes))
     if decided.ndim == 1 and answer.form in {"columns", "long"} and len(answer.classes) > 1:
-        decided = np.eye(len(answer.classes), dtype=np.int64)[_codes(decided, answer)]
+        decided = np.eye(len(answer.classes), dtype=np.int64)[_codes(decided, answer.form, len(answer.classes))]
     if decided.ndim == 1:
         decided = decided[:, None]
     if answer.form == "probability":
@@ -90,11 +94,30 @@ def row_key(pattern: str, name: str, label: str) -> str:
     return "".join({"{id}": name, "{class}": label}.get(part, part) for part in parts)
 
 
-def _codes(decided: NDArray[Any], answer: Answer) -> list[int]:
+def _of_heads(answer: Answer, values: Floats) -> Cells:
+    """One column of labels per head, each head decided on its own outputs."""
+    if set(answer.columns) != {head.name for head in answer.heads} or len(answer.columns) != len(answer.heads):
+        raise DecisionError(f"found columns {', '.join(answer.columns)} of heads {', '.join(h.name for h in answer.heads)}")
+    made = {
+        head.name: _column(_labels(apply(_decision_of_head(head), values[:, place]), answer.form, head.classes))
+        for head, place in zip(answer.heads, slices(answer.heads), strict=True)
+    }
+    return np.concatenate([made[name] for name in answer.columns], axis=1)
+
+
+def _decision_of_head(head: Head) -> Decision:
+    return MOST_PROBABLE if head.decision is None else Decision.from_json(head.decision)
+
+
+def _labels(decided: NDArray[Any], form: str, classes: Sequence[str]) -> list[str]:
+    return [classes[code] for code in _codes(decided, form, len(classes))]
+
+
+def _codes(decided: NDArray[Any], form: str, count: int) -> list[int]:
     if decided.ndim != 1 or decided.dtype.kind != "i":
-        raise DecisionError(f"the form {answer.form!r} needs one class for each row, and none was decided")
-    if len(decided) and not 0 <= decided.min() <= decided.max() < len(answer.classes):
-        raise DecisionError(f"class number {decided.max()} was decided, and there are {len(answer.classes)}")
+        raise DecisionError(f"the form {form!r} needs one class for each row, and none was decided")
+    if len(decided) and not 0 <= decided.min() <= decided.max() < count:
+        raise DecisionError(f"class number {decided.max()} was decided, and there are {count}")
     return [int(code) for code in decided]
 
 

@@ -1,8 +1,8 @@
 """The one door to the packages that run models: a file and a batch in, logits or probabilities out.
 
 Expects: a model file of one of KINDS (`<format>_backend.py` says what it must hold); normalisation and layout are in the graph.
-    One of its outputs is called `logits`, float (n, classes), if it is to be run; several outputs can be read by `logits`.
-Produces: float32; probabilities are the softmax of `logits`, done here, in float64, and nowhere else.
+    One of its outputs is called `logits`, float (n, outputs), if it is to be run; several outputs can be read by `logits`.
+Produces: float32; answers are what `heads.answers` makes of `logits`, for models of one class per row their softmax.
 Never: decodes, blends, or falls back to another device without being told to (`KKB_ALLOW_CPU=1`, for rehearsals on a
     machine without the accelerator).
 """
@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .contract import BACKENDS as KINDS
+from .heads import answers, single
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from .contract import Head
 
     Feeds = NDArray[Any] | Mapping[str, NDArray[Any]]
 
@@ -42,6 +45,10 @@ _MODULES = {
 
 class BackendError(RuntimeError):
     """Raised when a model cannot be loaded, has other inputs or outputs than are asked of it, or lacks its accelerator."""
+
+
+class OutputError(BackendError):
+    """Raised when `logits` are not those of the heads: no other batch will fare better."""
 
 
 class Backend:
@@ -68,11 +75,20 @@ class Backend:
         """
         return self._outputs(feeds, self.outputs)
 
-    def run(self, feeds: Feeds) -> NDArray[np.float32]:
-        """Probabilities float32 (n, classes): softmax of the output `logits`. Raises BackendError when there is none."""
+    def run(self, feeds: Feeds, heads: Sequence[Head] | None = None) -> NDArray[np.float32]:
+        """Answers float32 (n, outputs) of the output `logits`; without `heads` its softmax.
+
+        Raises BackendError when there is no such output, OutputError when it is not one of these heads.
+        """
         if OUTPUT not in self.outputs:
             raise BackendError(f"the graph's outputs are {', '.join(self.outputs)}; expected one called {OUTPUT!r}")
-        return softmax(self._outputs(feeds, (OUTPUT,))[OUTPUT])
+        logits = self._outputs(feeds, (OUTPUT,))[OUTPUT]
+        if not heads:
+            return softmax(logits)
+        try:
+            return answers(logits, heads)
+        except ValueError as error:
+            raise OutputError(f"{OUTPUT}: {error}") from None
 
     def _outputs(self, feeds: Feeds, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         found = self._call(self._named(feeds), names)
@@ -145,11 +161,7 @@ def versions(kinds: Iterable[str], accelerator: str = "cpu") -> dict[str, str]:
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
     """Probabilities float32 (n, classes) of logits (n, classes), computed in float64. Rows that are not finite become NaN."""
-    wide = np.asarray(logits, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        wide = np.exp(wide - wide.max(axis=1, keepdims=True))
-        shares: NDArray[np.float32] = (wide / wide.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares
+    return answers(logits, single([""] * logits.shape[-1]))
 
 
 def failed(kind: str, version: str, path: str, error: Exception, hint: str = "") -> BackendError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .contract import Answer
 
-TEXTS = ("labels", "strings")  # forms whose cells are names
+TEXTS = ("labels", "strings", "heads")  # forms whose cells are names
 
 
 def typed(frame: pd.DataFrame, answer: Answer) -> pd.DataFrame:

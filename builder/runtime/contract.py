@@ -19,6 +19,8 @@ BACKENDS = ("onnxruntime", "openvino", "torchscript", "lightgbm", "xgboost")  # 
 CELLS = ("tokens", "terms", "table")  # what cells of a row can become
 BLENDS = ("weighted", "geometric", "rank", "vote", "stack")  # how the units of a prefix become one answer
 EFFORTS = ("static", "tiers", "queue")
+LINKS = ("softmax", "sigmoid", "identity")  # what makes answers of a head's outputs
+LATER = ("shares", "heads")  # keys that are younger than the first plans: left out where they are empty
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Unit:
         seconds: Predicted seconds per sample, without decoding.
         load_s: Predicted seconds to load the model.
         decode_s: Predicted seconds per sample to read and decode its input; 0 when unknown.
-        temperature: Divides the logarithm of this unit's own probabilities before they are pooled.
+        temperature: Divides the logarithm of this unit's own probabilities (of labels: their logits) before they are pooled.
     """
 
     member: str
@@ -104,20 +106,50 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Head:
+    """One target of a model, with its own outputs; a model of one class per row has one head.
+
+    Attributes:
+        name: The target's column in the training table; may be empty when there is one head.
+        link: One of LINKS: one class of each row, labels of which each is there or not, or numbers.
+        classes: Class labels, or names of labels or targets, in the order of the outputs.
+        offset, spread: Of `identity`, per output: an answer is the output times the spread plus the offset. Empty: as it is.
+        decision: As that of an `Answer`, when there are several heads.
+    """
+
+    name: str
+    link: str
+    classes: tuple[str, ...]
+    offset: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    decision: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """How one of several heads is blended: weights and temperature as those of a `Prefix`."""
+
+    weights: tuple[float, ...]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
 class Prefix:
     """What is answered for a sample on which the first `len(weights)` units have run.
 
     Attributes:
         weights: One weight per unit of the prefix, summing to 1.
-        temperature: Divides the logarithm of the pooled probabilities; 1 leaves them as they are.
+        temperature: Divides the logarithm of the pooled probabilities (of labels: their logits); 1 leaves them as they are.
         score: Predicted score (cross-fitted out-of-fold), None when unknown.
         shift: Of a `stack`, which adds the weighted logarithms: one number per class that is added too. Its weights are any.
+        shares: Of a plan with several heads: how each is blended; `weights` are their mean then.
     """
 
     weights: tuple[float, ...]
     temperature: float = 1.0
     score: float | None = None
     shift: tuple[float, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,12 +188,14 @@ class Answer:
         id: The id column.
         form: `labels` (one column of class labels), `columns` (one probability column per class), `probability` (one column: the
             probability of the last of two classes), `strings` (one column: labels separated by blanks), `numbers` (one column
-            per target) or `long` (one row per id and class, one column of numbers).
+            per target), `long` (one row per id and class, one column of numbers) or `heads` (one column of labels per head).
         columns: The columns after the id, in order.
-        classes: Class labels, or names of targets, in the order of the model's outputs.
+        classes: Class labels, or names of targets, in the order of the model's outputs; those of all heads.
         key_column, key: Of the long form: the id column of the file, and how its cells are made, `{id}_{class}`.
         kinds: Of a parquet file: numpy's name for the type of the id column and of each further one, or `text`.
-        decision: What makes answers of probabilities, the JSON values of a `decide.Decision`; None: the most probable class.
+        decision: What makes cells of answers, the JSON values of a `decide.Decision`; None: the most probable class. Of several
+            heads each has its own instead.
+        heads: What the outputs are; none: one class of each row.
     """
 
     file: str
@@ -173,6 +207,12 @@ class Answer:
     key: str = ""
     kinds: tuple[str, ...] = ()
     decision: Mapping[str, Any] | None = None
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Head, ...]:
+        """The heads, at least one."""
+        return self.heads or (Head("", LINKS[0], self.classes),)
 
 
 @dataclass(frozen=True)
@@ -194,15 +234,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Probe:
-    """Training rows with the probabilities that a member gave them at home: a commit run must give the same.
+    """Training rows with the answers that a member gave them at home: a commit run must give the same.
 
     Attributes:
         member: As units name it.
         dataset: Key of the dataset that carries both files.
         table: Name of a JSON file: {"schema": 1, "views": [names], "rows": [{"fold": the fold that predicts it, "row": {cells of
             the training table, the id included}, "image": path in the competition's folder}]}.
-        values: Name of a .npy file, float32 (views, rows, classes): the probabilities; NaN where there is none.
-        max_abs_diff: By how much a probability may differ.
+        values: Name of a .npy file, float32 (views, rows, outputs): the answers; NaN where there is none.
+        max_abs_diff: By how much an answer may differ; numbers in units of their spread.
     """
 
     member: str
@@ -221,8 +261,8 @@ class Plan:
         probes: What a commit run predicts before anything else.
         effort: Who gets how many units; None: everybody one after the other.
         blend: How the units of a prefix become one answer, one of BLENDS.
-        references: Of a `rank` blend: per "member view" (one blank between) and class, ascending probabilities that a rank is
-            counted among.
+        references: Of a `rank` blend: per "member view" (one blank between) and output, ascending probabilities that a rank
+            is counted among.
     """
 
     kernel: str
@@ -289,7 +329,7 @@ def datasets_from_json(raw: Any) -> dict[str, Carried]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in value.items() if item or name not in LATER}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value

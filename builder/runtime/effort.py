@@ -12,18 +12,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .contract import Effort
+from .heads import IDENTITY, SIGMOID, SOFTMAX, slices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import NDArray
+
+    from .contract import Head
 
     Floats = NDArray[np.floating[Any]]
 
 COMMON = 1e9  # above every gain per second
 
 
-def doubt(p: Floats) -> Floats:
-    """float (rows,), 0 .. 1: 1 minus the largest probability of each row of `p` (rows, classes)."""
+def doubt(p: Floats, heads: Sequence[Head] = ()) -> Floats:
+    """float (rows,), 0 .. 1, of answers `p` (rows, outputs) of `heads` (one class of each row): the mean over heads.
+
+    Of a class 1 minus its probability, of labels the mean of as much of each. Numbers are never doubtful.
+    """
+    if not heads:
+        return _of_classes(p)
+    parts = [_DOUBTS[head.link](p[:, place]) for head, place in zip(heads, slices(heads), strict=True)]
+    return parts[0] if len(parts) == 1 else np.asarray(np.mean(parts, axis=0))
+
+
+def _of_classes(p: Floats) -> Floats:
     return np.asarray(1.0 - p.max(axis=1))
+
+
+def _of_labels(p: Floats) -> Floats:
+    return np.asarray(1.0 - np.maximum(p, 1.0 - p).mean(axis=1))
+
+
+def _of_numbers(p: Floats) -> Floats:
+    return np.zeros(len(p))
+
+
+_DOUBTS: Mapping[str, Callable[[Floats], Floats]] = {SOFTMAX: _of_classes, SIGMOID: _of_labels, IDENTITY: _of_numbers}
 
 
 def priority(effort: Effort, doubts: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """The run itself: tasks from an order to the workers, results back, under the clock.
 
 Expects: an order (schedule.py for the run, probe.py for its probe), a pool, a clock, and a function that fetches a finished
-    task's probabilities.
-Produces: per unit float32 (samples, classes), NaN where there is no answer; what happened, for run.json.
+    task's answers.
+Produces: per unit float32 (samples, outputs), NaN where there is no answer; what happened, for run.json.
 Never: starts what may not fit, waits without a bound, or stops for a dead worker while another lives.
 """
 
@@ -146,7 +146,7 @@ class Engine:
         on_turn()
 
     def arrays(self) -> list[NDArray[np.float32]]:
-        """Per unit float32 (samples, classes); units that never ran are all NaN (and share one array)."""
+        """Per unit float32 (samples, outputs); units that never ran are all NaN (and share one array)."""
         empty: NDArray[np.float32] = np.full(self._shape, np.nan, dtype=np.float32)
         return [empty if values is None else values for values in self.predictions]
 

@@ -3,8 +3,9 @@
     rows(test_dir) -> DataFrame                one row per sample, with the id column; `test_dir` is the competition's folder
     load(row, mounts) -> dict[str, ndarray]    inputs by graph name, leading axis = items of this sample, one or more; a graph
                                                takes those that it knows
-    merge(item_probs) -> ndarray               (items, classes) -> (classes,); default: their mean
-    submission(rows, probs) -> DataFrame       sample to one or more submission rows, the whole file
+    merge(item_probs) -> ndarray               (items, outputs) -> (outputs,); default: their mean
+    submission(rows, probs) -> DataFrame       sample to one or more submission rows, the whole file; `probs` (rows, outputs) are
+                                               the answers of all heads side by side: probabilities, or numbers in their own unit
     fit(table) -> state                        of tables, at home: what `transform` must know of the training rows, JSON values
     transform(table, state) -> DataFrame       columns of one's own, in training and notebook alike; rows stay as they are
 

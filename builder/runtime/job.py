@@ -4,7 +4,7 @@
     paths.json        image paths of the samples, in row order; empty when no unit takes images
     rows.pkl          rows of the samples, a list of dicts; empty when nothing reads cells
     decoded/          decoded images, see store.py
-    results/          <unit>-<chunk>.npy  float32 (m, classes) of a task's samples, NaN rows where there is no answer
+    results/          <unit>-<chunk>.npy  float32 (m, outputs) of a task's samples, NaN rows where there is no answer
     unpublished/      files on their way to results; they move there whole
 
 Never in the notebook's working folder, where all this would be output.
@@ -18,7 +18,7 @@ import pickle
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .contract import Unit
+from .contract import Head, Unit
 from .reading import record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Job:
     Attributes:
         units: The plan's units.
         models: Paths of each unit's model file and of the files that it needs beside it; the model first.
-        classes: Number of classes.
+        heads: What the models' outputs are.
         accelerator: `cpu` or `cuda`.
         threads: Threads of a model's CPU operators.
         decode_threads: Threads that read images.
@@ -50,7 +50,7 @@ class Job:
 
     units: tuple[Unit, ...]
     models: tuple[tuple[str, ...], ...]
-    classes: int
+    heads: tuple[Head, ...]
     accelerator: str
     threads: int
     decode_threads: int
@@ -59,6 +59,11 @@ class Job:
     datasets: Mapping[str, str]
     verified: str
     resident: int = 2
+
+    @property
+    def outputs(self) -> int:
+        """Answers of each sample."""
+        return sum(len(head.classes) for head in self.heads)
 
 
 def save(folder: Path, job: Job, paths: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,13 +79,14 @@ def load(folder: Path) -> tuple[Job, list[str], list[dict[str, Any]]]:
     """The job, the image paths and the rows of its samples."""
     raw = json.loads((folder / "job.json").read_text("utf-8"))
     raw["units"] = tuple(record(Unit, unit) for unit in raw["units"])
+    raw["heads"] = tuple(record(Head, head) for head in raw["heads"])
     raw["models"] = tuple(tuple(paths) for paths in raw["models"])
     rows = pickle.loads((folder / "rows.pkl").read_bytes())  # noqa: S301  written by our own supervisor a moment ago
     return Job(**raw), json.loads((folder / "paths.json").read_text("utf-8")), rows
 
 
 def result(folder: Path, unit: int, chunk: int) -> Path:
-    """Where the probabilities of a unit on the samples of a chunk lie."""
+    """Where the answers of a unit on the samples of a chunk lie."""
     return folder / "results" / f"{unit:03d}-{chunk:07d}.npy"
 
 

@@ -65,7 +65,7 @@ def reads(state: State) -> tuple[bool, bool]:
 
 
 def fetcher(folder: Path) -> Callable[[Task], NDArray[np.float32]]:
-    """What reads a finished task's probabilities."""
+    """What reads a finished task's answers."""
     return lambda task: np.load(job.result(folder, task.unit, task.chunk), allow_pickle=False)
 
 
@@ -102,7 +102,7 @@ def _job(state: State, devices: Devices) -> job.Job:
     return job.Job(
         units=state.plan.units,
         models=tuple(_needed(state, unit, path) for unit, path in zip(state.plan.units, state.attached.models, strict=True)),
-        classes=len(state.plan.answer.classes),
+        heads=state.plan.answer.parts,
         accelerator=devices.accelerator,
         threads=state.settings.threads,
         decode_threads=devices.decode_threads,

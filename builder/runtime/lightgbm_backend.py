@@ -1,7 +1,8 @@
 """LightGBM's own text files, on the processor: trees gain nothing from a GPU when they answer, so any plan may have them.
 
-Expects: a file of `Booster.save_model` with the objective `binary` or `multiclass`.
-Produces: a Backend with the input `table`, float32 (n, features) with NaN for missing, and the output `logits`.
+Expects: a file of `Booster.save_model` with the objective `binary`, `multiclass`, `regression` or `regression_l1`.
+Produces: a Backend with the input `table`, float32 (n, features) with NaN for missing, and the output `logits`: a column for
+    each class, or the one number that is predicted.
 Never: reads another objective's raw scores as logits.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 
 KIND = "lightgbm"
 INPUT = "table"
-_OBJECTIVE = re.compile(rb"^objective=(binary sigmoid:([0-9.e+-]+)|(?:multiclass|softmax) num_class:[0-9]+)\s*$", re.MULTILINE)
+_OBJECTIVE = re.compile(
+    rb"^objective=(?:binary sigmoid:([0-9.e+-]+)|(?:multiclass|softmax) num_class:([0-9]+)|regression|regression_l1)\s*$",
+    re.MULTILINE,
+)
 _SIZES = re.compile(rb"^tree_sizes=([0-9 ]+)$", re.MULTILINE)
+
+
+class Scores(NamedTuple):
+    """How raw scores become logits: by what they are multiplied, and how many outputs there are."""
+
+    scale: float
+    outputs: int
 
 
 def package(accelerator: str = "cpu") -> Any:  # noqa: ARG001  as in its siblings
@@ -40,15 +51,16 @@ def load(path: str, accelerator: str, threads: int) -> backends.Backend:  # noqa
     return LightGBM(path, threads)
 
 
-def parse(data: bytes) -> tuple[Any, float]:
-    """A booster, and by what its raw scores are multiplied to be logits. Raises ValueError and LightGBM's own errors."""
+def parse(data: bytes) -> tuple[Any, Scores]:
+    """A booster, and what its raw scores mean. Raises ValueError and LightGBM's own errors."""
     lightgbm = package()
     if not _is_whole(data):  # LightGBM itself would take the process with it
         raise ValueError("not the whole of a LightGBM text file")
     found = _OBJECTIVE.search(data.partition(b"\nTree=")[0])
     if not found:
-        raise ValueError("its objective is not binary or multiclass, so its scores are no logits")
-    return lightgbm.Booster(model_str=data.decode("utf-8")), float(found[2] or 1.0)
+        raise ValueError("its objective is not binary, multiclass or regression, so its scores are no logits")
+    scores = Scores(float(found[1]), 2) if found[1] else Scores(1.0, int(found[2] or 1))
+    return lightgbm.Booster(model_str=data.decode("utf-8")), scores
 
 
 def _is_whole(data: bytes) -> bool:
@@ -61,15 +73,16 @@ def _is_whole(data: bytes) -> bool:
     )
 
 
-def logits(booster: Any, scale: float, table: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
-    """float64 (n, classes) for float32 (n, features). Raises BackendError for another number of features."""
-    classes = max(2, booster.num_model_per_iteration())
+def logits(booster: Any, scores: Scores, table: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
+    """float64 (n, outputs) for float32 (n, features). Raises BackendError for another number of features."""
     if table.ndim != 2 or table.shape[1] != booster.num_feature():
         raise backends.BackendError(f"the model takes {booster.num_feature()} features; found an array of shape {table.shape}")
     if not len(table):
-        return np.zeros((0, classes))
-    raw = np.asarray(booster.predict(table, raw_score=True, num_threads=max(1, threads)), dtype=np.float64) * scale
-    return np.stack([np.zeros(len(raw)), raw], axis=1) if raw.ndim == 1 else raw
+        return np.zeros((0, scores.outputs))
+    raw = np.asarray(booster.predict(table, raw_score=True, num_threads=max(1, threads)), dtype=np.float64) * scores.scale
+    if scores.outputs == 2 and raw.ndim == 1:
+        return np.stack([np.zeros(len(raw)), raw], axis=1)
+    return raw.reshape(len(table), scores.outputs)
 
 
 class LightGBM(backends.Backend):
@@ -83,10 +96,10 @@ class LightGBM(backends.Backend):
     def __init__(self, path: str, threads: int) -> None:
         self.version, self._threads = str(package().__version__), threads
         try:
-            self._booster, self._scale = parse(Path(path).read_bytes())
+            self._booster, self._scores = parse(Path(path).read_bytes())
         except Exception as error:
             raise backends.failed(KIND, self.version, path, error) from error
 
     def _call(self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        answer = logits(self._booster, self._scale, np.asarray(feeds[INPUT], dtype=np.float32), self._threads)
+        answer = logits(self._booster, self._scores, np.asarray(feeds[INPUT], dtype=np.float32), self._threads)
         return dict.fromkeys(names, answer)

@@ -1,4 +1,4 @@
-"""The probe of a commit run: training rows whose probabilities are known from home, predicted before anything else.
+"""The probe of a commit run: training rows whose answers are known from home, predicted before anything else.
 
 Expects: the plan's probes (`contract.Probe`), models that are attached; nothing of it in a rerun.
 Produces: per unit the largest difference from home, and what this machine takes for a sample, a load, a first batch; notes on
@@ -17,6 +17,7 @@ from . import devices, launch, machine, probe_rows
 from .clock import Clock
 from .costs import Costs, Hand, Task
 from .engine import Engine
+from .heads import IDENTITY, apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ class Probed:
         decode: Seconds per sample to read and decode, by input key.
         machine: What it ran on.
         notes: What was not probed, and what is slow.
+        numbers: Whether there are numbers among the answers; their differences are in units of their spread.
     """
 
     probes: tuple[Mapping[str, Any], ...] = ()
@@ -56,6 +58,7 @@ class Probed:
     decode: Mapping[str, float] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    numbers: bool = False
 
     @property
     def fault(self) -> str:
@@ -65,8 +68,9 @@ class Probed:
             return ""
         worst = max(bad, key=lambda entry: entry["max_abs_diff"])
         units = ", ".join(_name(entry) for entry in bad[:TOLD]) + (f" and {len(bad) - TOLD} more" if len(bad) > TOLD else "")
+        what = "answers" if self.numbers else "probabilities"
         return (
-            f"this machine gives other probabilities than home for {len(bad)} of {len(self.probes)} units ({units}): in "
+            f"this machine gives other {what} than home for {len(bad)} of {len(self.probes)} units ({units}): in "
             f"{_name(worst)} one differs by {worst['max_abs_diff']:.3g} on {worst['rows']} training rows, at most "
             f"{worst['limit']:.3g} is allowed. Likely causes: {CAUSES}. Nothing was submitted"
         )
@@ -183,7 +187,8 @@ def _probed(state: State, rows: Rows, order: ProbeOrder, engine: Engine) -> Prob
     ]
     notes += [f"probe: {event}" for event in engine.events if "worker" in event][:TOLD]
     decode = order.costs.decoding() if state.hooks.load is None else {}  # a hook's loading is part of its unit's seconds
-    return Probed(tuple(probes), prices, decode, machine.describe(), tuple(notes))
+    numbers = any(head.link == IDENTITY for head in rows.heads)
+    return Probed(tuple(probes), prices, decode, machine.describe(), tuple(notes), numbers)
 
 
 def _compared(unit: Unit, index: int, rows: Rows, order: ProbeOrder, engine: Engine) -> dict[str, Any] | None:
@@ -192,9 +197,9 @@ def _compared(unit: Unit, index: int, rows: Rows, order: ProbeOrder, engine: Eng
     seen = sorted(row for task in order.done if task.unit == index for row in task.rows.tolist())
     if found is None or not seen:
         return None
-    difference = np.abs(found[seen].astype(np.float64) - rows.expected(unit)[seen]).max(axis=1)
+    difference = apart(rows.expected(unit)[seen], found[seen], rows.heads).max(axis=1)
     known = difference[np.isfinite(difference)]
-    # A probability that is no number differs from every number as much as two probabilities can.
+    # An answer that is no number differs from every number as much as two probabilities can.
     largest = 1.0 if engine.not_finite[index] else float(known.max(initial=0.0))
     count, limit = len(known) + engine.not_finite[index], rows.limit(unit)
     entry = {"member": unit.member, "fold": unit.fold, "view": unit.view, "rows": count}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .contract import Probe, Unit
+    from .contract import Head, Probe, Unit
     from .state import State
 
 SCHEMA = 1
@@ -38,7 +38,7 @@ class _Table:
     Attributes:
         folds: int (rows,), the fold that predicts each row.
         cells, images: Of each row: what the training table says, and the path in the competition's folder.
-        values: float32 (views, rows, classes).
+        values: float32 (views, rows, outputs).
     """
 
     probe: Probe
@@ -59,6 +59,7 @@ class Rows:
         tables: Member -> its probe, its rows in order.
         starts: Member -> where its rows begin.
         notes: What could not be read.
+        heads: What the outputs are.
     """
 
     cells: tuple[dict[str, Any], ...]
@@ -67,6 +68,7 @@ class Rows:
     tables: Mapping[str, _Table]
     starts: Mapping[str, int]
     notes: tuple[str, ...]
+    heads: tuple[Head, ...] = ()
 
     def span(self, unit: Unit) -> tuple[int, int]:
         """Where the rows are that home predicted with this unit; empty when there are none."""
@@ -74,7 +76,7 @@ class Rows:
         return self.spans.get((unit.member, unit.fold), (0, 0)) if table and unit.view in table.views else (0, 0)
 
     def expected(self, unit: Unit) -> NDArray[np.float64]:
-        """Float (all rows, classes): what home made of this unit's rows, NaN elsewhere."""
+        """Float (all rows, outputs): what home made of this unit's rows, NaN elsewhere."""
         table, (start, stop) = self.tables[unit.member], self.span(unit)
         out = np.full((len(self.cells), table.values.shape[2]), np.nan)
         first = self.starts[unit.member]
@@ -82,7 +84,7 @@ class Rows:
         return out
 
     def limit(self, unit: Unit) -> float:
-        """By how much a probability of this unit may differ."""
+        """By how much an answer of this unit may differ, as `heads.apart` measures it."""
         return self.tables[unit.member].probe.max_abs_diff
 
     def samples(self, state: State) -> tuple[list[str], list[dict[str, Any]]]:
@@ -112,7 +114,7 @@ def read(state: State) -> Rows:
             spans[probe.member, fold] = (first, first + int((table.folds == fold).sum()))
         cells += table.cells
         images += table.images
-    return Rows(tuple(cells), tuple(images), spans, tables, starts, tuple(notes))
+    return Rows(tuple(cells), tuple(images), spans, tables, starts, tuple(notes), state.plan.answer.parts)
 
 
 def _table(probe: Probe, state: State) -> _Table:

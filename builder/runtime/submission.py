@@ -1,6 +1,6 @@
 """The submission file: what it must look like, a fallback that exists from the first minute, and its atomic replacement.
 
-Expects: test ids in row order, probabilities or numbers (n, outputs), the plan's `Answer`, and the sample submission where there
+Expects: test ids in row order, answers (n, outputs), the plan's `Answer`, and the sample submission where there
     is one.
 Produces: a CSV or Parquet file with ids verbatim, in the sample submission's order when that names the same ids, else in the
     test's; numbers with nine significant digits.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-FORMS = ("labels", "columns", "probability", "strings", "numbers", "long")
+FORMS = ("labels", "columns", "probability", "strings", "numbers", "long", "heads")
 PARQUET = ".parquet"
 WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # an id that pandas once read as a float
 
@@ -115,9 +115,9 @@ def whole(name: str) -> str:
     return match[1] if match else name
 
 
-def compose(shape: Template, probabilities: Floats) -> pd.DataFrame:
-    """The file's content for probabilities float (n, outputs) in test order; NaN rows keep the fallback."""
-    values = np.asarray(probabilities, dtype=np.float64)
+def compose(shape: Template, answers: Floats) -> pd.DataFrame:
+    """The file's content for answers float (n, outputs) in test order; NaN rows keep the fallback."""
+    values = np.asarray(answers, dtype=np.float64)
     answered = np.asarray(np.isfinite(values).all(axis=1))
     frame = _frame(shape, values[answered], answered)
     there = answered[shape.order]
@@ -203,7 +203,7 @@ def _frame(shape: Template, values: Floats, answered: NDArray[np.bool_] | None =
 
 
 def _valid(value: object, answer: Answer) -> bool:
-    if answer.form == "labels":
+    if answer.form in {"labels", "heads"}:
         return value is not None and str(value) not in {"", "nan"}
     if answer.form == "strings":
         last = decision_of(answer).steps[-1]

@@ -172,7 +172,7 @@ def _probe(state: State) -> None:
     largest = max((entry["max_abs_diff"] for entry in state.probed.probes), default=0.0)
     state.log(
         f"{state.clock.spent():8.1f} s  {len(state.probed.probes)} of {len(state.plan.units)} units compared with home; "
-        f"largest difference of a probability {largest:.2g}"
+        f"largest difference of {'an answer' if state.probed.numbers else 'a probability'} {largest:.2g}"
     )
 
 
@@ -262,19 +262,19 @@ def _doubts(state: State, rows: NDArray[np.int64], length: int) -> NDArray[np.fl
     held = state.engine.predictions[:length] if state.engine else []
     known = [values[rows] for values in held if values is not None]
     honest = None if state.honest is None else state.honest[rows]
-    return doubt(_pooled(state, known, np.full(len(rows), length), honest))
+    return doubt(_pooled(state, known, np.full(len(rows), length), honest), state.blend.heads)
 
 
-def _write(state: State, probabilities: NDArray[np.float64]) -> None:
+def _write(state: State, answers: NDArray[np.float64]) -> None:
     """Replace the submission, after checking that the new one is valid."""
     if state.template is None:
         return
     if state.hooks.submission is None:
-        frame = submission.compose(state.template, probabilities)
+        frame = submission.compose(state.template, answers)
         submission.validate(frame, state.template)
     else:
-        answered = np.isfinite(probabilities).all(axis=1, keepdims=True)
-        frame = state.hooks.submission(state.rows, np.where(answered, probabilities, np.asarray(state.plan.prior)))
+        answered = np.isfinite(answers).all(axis=1, keepdims=True)
+        frame = state.hooks.submission(state.rows, np.where(answered, answers, np.asarray(state.plan.prior)))
         submission.validate_own(frame)
     submission.write(state.target, frame)
 

@@ -21,7 +21,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from .samples import Samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .contract import Head
     from .samples import Feeds, Rows, Taken
 
 TOLD = 20  # bad samples reported with their cause, per task
@@ -76,6 +77,7 @@ class Predictor:
         broken = np.flatnonzero(~np.isfinite(out).all(axis=1)).tolist()
         strange = [row for row in broken if row not in bad]
         bad.update(dict.fromkeys(strange, "the model's output is not finite"))
+        out[strange] = np.nan
         job.publish(self._folder, job.result(self._folder, index, task["chunk"]), out)
         return {
             "seconds": {
@@ -105,16 +107,16 @@ class Predictor:
     def _forward(
         self, model: backends.Backend, index: int, rows: Rows, samples: Taken | None, bad: dict[int, str]
     ) -> NDArray[np.float32]:
-        """Float (rows, classes), NaN where there is no answer; `bad` tells why. Of fewer rows than were taken: the first."""
+        """Float (rows, outputs), NaN where there is no answer; `bad` tells why. Of fewer rows than were taken: the first."""
         unit = self._job.units[index]
         if samples is None:
             return self._by_hook(model, index, [self._rows[row] for row in rows.tolist()], bad)
         material = samples.material
         if len(material) != len(rows):
             material = material.pick(np.arange(len(rows)))
-        out = np.full((len(rows), self._job.classes), np.nan, dtype=np.float32)
+        out = np.full((len(rows), self._job.outputs), np.nan, dtype=np.float32)
         for places, feeds in material.batches(unit.view, unit.batch):
-            run(model, feeds, places, out, bad)
+            run(model, feeds, self._job.heads, places, out, bad)
         return out
 
     def _model(self, index: int) -> backends.Backend:
@@ -132,7 +134,7 @@ class Predictor:
         self, model: backends.Backend, index: int, samples: list[dict[str, Any]], bad: dict[int, str]
     ) -> NDArray[np.float32]:
         """Samples one at a time: each is a stack of items, predicted in batches and merged."""
-        out = np.full((len(samples), self._job.classes), np.nan, dtype=np.float32)
+        out = np.full((len(samples), self._job.outputs), np.nan, dtype=np.float32)
         for row, sample in enumerate(samples):
             try:
                 out[row] = self._merged(model, hooks.inputs(self._hooks, sample, self._mounts), self._job.units[index].batch)
@@ -141,27 +143,33 @@ class Predictor:
         return out
 
     def _merged(self, model: backends.Backend, items: dict[str, NDArray[Any]], size: int) -> NDArray[Any]:
-        """The answer (classes,) of one sample."""
-        count = len(next(iter(items.values())))
+        """The answer (outputs,) of one sample."""
+        count, heads = len(next(iter(items.values()))), self._job.heads
         starts = range(0, count, size)
-        probs = np.concatenate([model.run({name: array[at : at + size] for name, array in items.items()}) for at in starts])
+        probs = np.concatenate(
+            [model.run({name: array[at : at + size] for name, array in items.items()}, heads) for at in starts]
+        )
         merged = np.asarray(probs.mean(axis=0) if self._hooks.merge is None else self._hooks.merge(probs))
-        if merged.shape != (self._job.classes,):
-            raise hooks.HookError(f"merge returned shape {merged.shape}, expected ({self._job.classes},)")
+        if merged.shape != (self._job.outputs,):
+            raise hooks.HookError(f"merge returned shape {merged.shape}, expected ({self._job.outputs},)")
         return merged
 
 
-def run(model: backends.Backend, feeds: Feeds, places: Rows, out: NDArray[np.float32], bad: dict[int, str]) -> None:
+def run(
+    model: backends.Backend, feeds: Feeds, heads: Sequence[Head], places: Rows, out: NDArray[np.float32], bad: dict[int, str]
+) -> None:
     """Fill `out[places]`. A batch that fails (out of memory, a poisonous sample) is halved, down to the one that fails alone."""
     try:
-        values = model.run(feeds)
+        values = model.run(feeds, heads)
+    except backends.OutputError:
+        raise
     except Exception as error:  # noqa: BLE001  every backend has its own exceptions
         if len(places) == 1:
             bad[int(places[0])] = f"{type(error).__name__}: {error}"[:300]
             return
         half = len(places) // 2
         for part in (slice(None, half), slice(half, None)):
-            run(model, _part(feeds, part), places[part], out, bad)
+            run(model, _part(feeds, part), heads, places[part], out, bad)
         return
     expected = (len(places), out.shape[1])
     if values.shape != expected:

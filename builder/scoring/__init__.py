@@ -7,6 +7,7 @@ look like. A submission has the columns of the sample submission, in any order.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,31 +58,34 @@ def read_table(path: Path) -> Any:
         raise Rejected(FORMAT_ERROR, f"{path.name} cannot be read: {error}") from None
 
 
-def score(submission: Path, solution: Path, sample: Path, metric: str, folder: Path | None = None) -> Scores:
+def score(
+    submission: Path, solution: Path, sample: Path, metric: str, folder: Path | None = None, *, heads: Sequence[str] = ()
+) -> Scores:
     """Public and private score of a submission. Raises Rejected when it does not fit the sample or has invalid values.
 
     Args:
         submission: The file that is scored, csv or parquet.
         solution: The truth.
         sample: The sample submission of the same rows.
-        metric: Its name.
+        metric: Its name; for several columns of labels also one for each, `kind=accuracy, size=f1_macro`.
         folder: Where a metric of the user's own lies; a stand-in knows none.
+        heads: The columns of labels that are scored one by one, where that is known; else `reading.heads` tells.
     """
     from builder.scoring import reading
 
     given, truth = read_table(submission), read_table(solution)
     columns = [str(name) for name in read_table(sample).columns]
     given = _aligned(given, truth[truth.columns[0]].astype(str).tolist(), columns)
-    judge = metrics.get(metric, folder)
-    y, p, rows = reading.read(given, truth, columns[1:], judge)
+    parts = reading.parts(given, truth, columns[1:], metric, folder, heads)
     results = {}
-    for part in (PUBLIC, PRIVATE):
-        chosen = (truth[USAGE] == part).to_numpy()[rows]
-        results[part] = _value(judge, y[chosen], p[chosen]) if chosen.any() else ""
+    for usage in (PUBLIC, PRIVATE):
+        here = (truth[USAGE] == usage).to_numpy()
+        values = [_value(part.judge, part.y[here[part.rows]], part.p[here[part.rows]]) for part in parts if here[part.rows].any()]
+        results[usage] = f"{sum(values) / len(values):.5f}" if values else ""
     return Scores(results[PUBLIC], results[PRIVATE])
 
 
-def _value(judge: metrics.Metric, y: Any, p: Any) -> str:
+def _value(judge: metrics.Metric, y: Any, p: Any) -> float:
     try:
         value = judge(y, p)
     except metrics.UnfitError as error:
@@ -92,7 +96,7 @@ def _value(judge: metrics.Metric, y: Any, p: Any) -> str:
         raise Rejected(SCORING_ERROR, f"the metric {judge.name} fails: {error}") from None
     if not math.isfinite(value):
         raise Rejected(SCORING_ERROR, f"the metric {judge.name} is {value}")
-    return f"{value:.5f}"
+    return value
 
 
 def _aligned(given: Table, ids: list[str], columns: list[str]) -> Table:

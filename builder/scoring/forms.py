@@ -7,24 +7,24 @@ Never: guesses. A sample that decides nothing, or contradicts the training table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS
+from builder.scoring.grid import JOINTS
 from builder.scoring.reading import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from builder.runtime.contract import Answer
+    from builder.runtime.contract import Answer, Head
 
     Table = pd.DataFrame
 
 PARQUET = ".parquet"
-JOINTS = ("_", "-", ":", "|", "/", ".", " ", "")
 ID, CLASS = "{id}", "{class}"
 
 
@@ -34,19 +34,26 @@ class Known:
 
     Attributes:
         file: The sample submission, for messages.
-        target: What kernel.toml calls the target, for messages.
-        classes: Class labels, or names of labels or targets, in the order of the model's outputs.
+        target: What kernel.toml calls the target, or the targets, for messages.
+        classes: Class labels, or names of labels or targets, in the order of the model's outputs; those of all heads.
         truth: The kind of truth: CLASSES, MULTILABEL or NUMBERS.
         ranking: Whether the metric judges a ranking of classes.
         ids: The ids of the visible test table; none: nobody has looked.
+        heads: What the outputs are; none: one class of each row.
     """
 
     file: Path
-    target: str
+    target: str | tuple[str, ...]
     classes: tuple[str, ...]
     truth: str = CLASSES
     ranking: bool = False
     ids: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def targets(self) -> str:
+        """The target, or the targets, in words."""
+        return self.target if isinstance(self.target, str) else _some(self.target)
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,17 @@ def answer(known: Known, identity: str, file: str = "submission.csv") -> Answer:
         )
     if Path(file).suffix not in {PARQUET, ".csv"}:
         raise UserError("a submission of this kind cannot be written", found=file, expected=".csv or .parquet")
-    typed = kinds if file.endswith(PARQUET) else ()
-    return Answer(file, identity, form.name, form.columns, known.classes, key if form.key else "", form.key, typed)
+    return Answer(
+        file=file,
+        id=identity,
+        form=form.name,
+        columns=form.columns,
+        classes=known.classes,
+        key_column=key if form.key else "",
+        key=form.key,
+        kinds=kinds if file.endswith(PARQUET) else (),
+        heads=known.heads if len(known.heads) > 1 or known.truth != CLASSES else (),
+    )
 
 
 def read(path: Path) -> tuple[Table, tuple[str, ...]]:
@@ -109,6 +125,9 @@ def work_out(sample: Table, known: Known) -> Form:
     columns = tuple(str(name) for name in sample.columns[1:])
     if not columns or len(set(sample.columns)) < len(sample.columns):
         raise _refused("is not in sample form", known, f"columns {', '.join(map(str, sample.columns))}", "an id and answers")
+    if len(known.heads) > 1:
+        _check_ids(sample, known)
+        return _heads(sample, columns, known)
     if len(columns) == 1 and (key := _long(sample, known)):
         _check_numbers(sample, columns, known)
         return Form("long", columns, key)
@@ -123,12 +142,22 @@ def _refused(what: str, known: Known, found: str, expected: str, remedy: str = "
     return UserError(f"the sample submission {what}", file=known.file, found=found, expected=expected, remedy=remedy)
 
 
+def _heads(sample: Table, columns: tuple[str, ...], known: Known) -> Form:
+    classes = {head.name: head.classes for head in known.heads}
+    if set(columns) != set(classes):
+        wanted = f"one column of labels for each target ({_some(tuple(classes))})"
+        raise _refused("has other columns than there are targets", known, f"columns {_some(columns)}", wanted)
+    for name in columns:
+        _check_whole(sample[name], name, classes[name], known)
+    return Form("heads", columns)
+
+
 def _classes(sample: Table, columns: tuple[str, ...], known: Known) -> Form:
     classes = known.classes
     if _named(columns, classes):
         return Form("columns", columns)
     if len(columns) > 1:
-        wanted = f"one column of labels ({known.target}), or one column per class ({_some(classes)})"
+        wanted = f"one column of labels ({known.targets}), or one column per class ({_some(classes)})"
         raise _refused("has a form that is not known", known, f"columns {_some(columns)}", wanted)
     values = [str(value) for value in sample[columns[0]]]
     tokens = [value.split() for value in values]
@@ -137,10 +166,7 @@ def _classes(sample: Table, columns: tuple[str, ...], known: Known) -> Form:
         return Form("strings", columns)
     if len(classes) == 2 and (not set(values) <= set(classes) or columns[0] == classes[1]):
         return Form("probability", columns)
-    odd = [value for value in values if is_number(value) and not float(value).is_integer() and value not in classes]
-    if odd:
-        found = f"'{odd[0]}' in the column '{columns[0]}'"
-        raise _refused("has one number for each row", known, found, f"one of {len(classes)} classes ({_some(classes)})")
+    _check_whole(values, columns[0], classes, known)
     return Form("labels", columns)
 
 
@@ -212,6 +238,15 @@ def _check_ids(sample: Table, known: Known) -> None:
         f"ids like '{known.ids[0]}', or an id joined with each of {_some(known.classes)}",
         "check data.id in kernel.toml, or make the file with hooks.submission",
     )
+
+
+def _check_whole(values: Iterable[Any], name: str, classes: Sequence[str], known: Known) -> None:
+    """Refuse fractions that are no labels: they are probabilities, or numbers."""
+    cells = [str(value) for value in values]
+    odd = [cell for cell in cells if is_number(cell) and not float(cell).is_integer() and cell not in classes]
+    if odd:
+        found = f"'{odd[0]}' in the column '{name}'"
+        raise _refused("has one number for each row", known, found, f"one of {len(classes)} classes ({_some(classes)})")
 
 
 def _check_numbers(sample: Table, columns: tuple[str, ...], known: Known) -> None:

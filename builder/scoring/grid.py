@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEPARATORS = "_-:|/. "
+JOINTS = ("_", "-", ":", "|", "/", ".", " ", "")
 DEEPEST = 6  # separators within an id or a class
 
 
@@ -27,6 +28,21 @@ def grid(keys: Sequence[str]) -> tuple[NDArray[np.int64], list[str]] | None:
                 if found:
                     return found
     return None
+
+
+def joined(keys: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
+    """The labels with each of which every id is joined to make the keys, `scan7_fracture`, in either order; empty: none are."""
+    wanted, first = set(keys), next(iter(ids), "")
+    if not first or len(set(ids)) < len(ids) or len(wanted) < len(keys) or wanted <= set(ids):
+        return ()
+    for joint in JOINTS:
+        after = [key.removeprefix(first + joint) for key in keys if key.startswith(first + joint)]
+        if len(after) * len(ids) == len(keys) and {f"{name}{joint}{label}" for name in ids for label in after} == wanted:
+            return tuple(after)
+        before = [key.removesuffix(joint + first) for key in keys if key.endswith(joint + first)]
+        if len(before) * len(ids) == len(keys) and {f"{label}{joint}{name}" for name in ids for label in before} == wanted:
+            return tuple(before)
+    return ()
 
 
 def _from_right(key: str, separator: str, depth: int) -> tuple[str, str] | None:

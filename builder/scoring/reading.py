@@ -7,6 +7,7 @@
                                      for each label
     one column for each label, 0/1   the same columns
     one column for each target       the same columns, numbers
+    several columns of labels        the same columns; each is scored on its own, and the score is the mean
 
 Long: one row for each id and class, `id_class`, numbers in one column. A metric that looks at single classes (`mean(auc)`) gets
 them as a table; to any other each row is a sample of its own.
@@ -18,12 +19,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder import metrics
 from builder.errors import UserError
 from builder.metrics import CLASSES, LABELS, MULTILABEL, NUMBERS, RANKING, Metric
+from builder.metrics import heads as by_head
 from builder.scoring import SCORING_ERROR, USAGE, Rejected
 from builder.scoring.grid import grid
 
@@ -35,15 +40,65 @@ if TYPE_CHECKING:
     Arrays = tuple[NDArray[Any], NDArray[Any]]
 
 
-def read(given: Table, truth: Table, columns: Sequence[str], judge: Metric) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(truth, what is judged, rows): `rows` int, the row of the solution with which each row of the arrays begins.
+@dataclass(frozen=True)
+class Part:
+    """What one metric judges.
+
+    Attributes:
+        judge: The metric.
+        y, p: The truth and what is judged, as the metric takes them.
+        rows: int, the row of the solution with which each row of these arrays begins.
+    """
+
+    judge: Metric
+    y: NDArray[Any]
+    p: NDArray[Any]
+    rows: NDArray[Any]
+
+
+def parts(
+    given: Table, truth: Table, columns: Sequence[str], metric: str, folder: Path | None = None, several: Sequence[str] = ()
+) -> list[Part]:
+    """What is scored, and whose mean is the score: one part, or one for each of several columns of labels.
 
     Args:
         given: The submission, in the solution's order.
         truth: The solution.
         columns: The columns of answers in the sample submission.
-        judge: The metric.
+        metric: Its name; `folder` is where one of the user's own lies.
+        several: The columns of labels that are scored one by one, where that is known.
     """
+    several = several or heads(truth, columns, metric, folder)
+    if not several:
+        judge = metrics.get(metric, folder)
+        return [Part(judge, *read(given, truth, columns, judge))]
+    _refuse_other(several, columns)
+    every = np.arange(len(truth))
+    judges = by_head.each(metric, several, folder)
+    return [
+        Part(judge, *_head(given, truth[name].astype(str).tolist(), name, judge), every)
+        for name, judge in zip(several, judges, strict=True)
+    ]
+
+
+def heads(truth: Table, columns: Sequence[str], metric: str, folder: Path | None = None) -> tuple[str, ...]:
+    """The columns of a solution that each hold the one label of a row; none: they are one column, or numbers, or 0 and 1.
+
+    Columns of 0 and 1 are labels of which each is there or not, unless the metric is told for each: `kind=mcc, size=mcc`.
+    """
+    answers = tuple(str(name) for name in truth.columns[1:] if name != USAGE)
+    if by_head.GIVEN in metric:
+        return answers
+    judge = metrics.get(metric, folder)
+    if len(answers) < 2 or set(answers) != set(columns) or (judge.truths and CLASSES not in judge.truths):
+        return ()
+    cells = {canonical(str(cell)) for name in answers for cell in truth[name]}
+    plain = cells <= {"0", "1"} if judge.truths else all(map(is_number, cells))
+    return () if plain else answers
+
+
+def read(given: Table, truth: Table, columns: Sequence[str], judge: Metric) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(truth, what is judged, rows) of one part."""
     answers = [str(name) for name in truth.columns[1:] if name != USAGE]
     every = np.arange(len(truth))
     if not answers:
@@ -68,13 +123,8 @@ def read(given: Table, truth: Table, columns: Sequence[str], judge: Metric) -> t
 
 def _pair(given: Table, truth: Table, columns: Sequence[str], answers: Sequence[str]) -> Arrays:
     """Two tables of numbers with the same columns, by name or, of one, by place."""
-    if set(columns) != set(answers) and not len(columns) == len(answers) == 1:
-        raise UserError(
-            "the solution has other columns than the sample submission",
-            found=", ".join(answers),
-            expected=", ".join(columns),
-            remedy="give the solution the columns of the sample submission",
-        )
+    if not len(columns) == len(answers) == 1:
+        _refuse_other(answers, columns)
     named = list(columns) if len(columns) > 1 else list(answers)
     y = np.column_stack([_known(truth[name], name) for name in named])
     return y, np.column_stack([numbers(given[name], name) for name in columns])
@@ -95,6 +145,24 @@ def _table(given: Table, truth: Table, columns: Sequence[str], answers: Sequence
     return y, p
 
 
+def _refuse_other(answers: Sequence[str], columns: Sequence[str]) -> None:
+    if set(columns) != set(answers):
+        raise UserError(
+            "the solution has other columns than the sample submission",
+            found=", ".join(answers),
+            expected=", ".join(columns),
+            remedy="give the solution the columns of the sample submission",
+        )
+
+
+def _head(given: Table, cells: list[str], name: str, judge: Metric) -> Arrays:
+    """One of several columns of labels."""
+    if (judge.truths and CLASSES not in judge.truths) or judge.prediction == RANKING:
+        found = f"'{name}' of several columns"
+        raise UserError(f"the metric {judge.name} does not take one label for each row", found=found, remedy="check the metric")
+    return _one_class(given, cells, [name], judge)
+
+
 def _labels(given: Table, cells: list[str], columns: list[str], judge: Metric) -> Arrays:
     """One column of labels, or of strings of them."""
     tokens = {token for cell in cells for token in cell.split()}
@@ -104,6 +172,11 @@ def _labels(given: Table, cells: list[str], columns: list[str], judge: Metric) -
         return y, np.column_stack([numbers(given[name], name) for name in columns])
     if len(columns) == 1 and (judge.prediction == RANKING or _strings(cells, tokens, judge)):
         return _of_strings(given[columns[0]], cells, columns[0], judge)
+    return _one_class(given, cells, columns, judge)
+
+
+def _one_class(given: Table, cells: list[str], columns: list[str], judge: Metric) -> Arrays:
+    """One column of labels, of which each row has one."""
     if len(columns) == 1 and judge.name == "kappa" and all(map(is_number, cells)):
         return _grades(given[columns[0]], cells, columns[0])
     y, p = as_probabilities(given, cells, columns)

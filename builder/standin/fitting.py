@@ -14,7 +14,9 @@ from typing import Any
 
 from builder import metrics, scoring
 from builder.errors import UserError
-from builder.scoring import forms, reading
+from builder.metrics import heads as by_head
+from builder.scoring import reading
+from builder.scoring.grid import joined
 
 SAMPLE, TEST, SOLUTION = "sample_submission.csv", "test.csv", "solution.csv"
 
@@ -36,7 +38,7 @@ def check(folder: Path, metric: str, data: Path, hidden: Path) -> None:
     _same_ids(SAMPLE, sample[key].tolist(), truth, hidden)
     if key in test.columns:
         _same_ids(TEST, test[key].tolist(), truth, hidden)
-    elif not any(_made_of(set(truth), test[name].tolist()) for name in test.columns):
+    elif not any(joined(truth, test[name].tolist()) for name in test.columns):
         found = ", ".join(map(str, test.columns))
         expected = f"{key}, or a column of ids that {key} joins with classes, each with each"
         raise UserError(f"{TEST} lacks the id column", file=hidden, found=found, expected=expected)
@@ -60,19 +62,6 @@ def _check_solution(solution: Any, hidden: Path) -> None:
         raise UserError("no row of the solution is scored", file=hidden, found=found, expected="rows that are Public or Private")
 
 
-def _made_of(keys: set[str], ids: list[str]) -> bool:
-    """Whether the keys are those of the long form: every id joined with every class, `scan7_fracture`, in either order."""
-    first, count = next(iter(ids), ""), len(ids)
-    for joint in forms.JOINTS if first and len(set(ids)) == count else ():
-        after = {key.removeprefix(first + joint) for key in keys if key.startswith(first + joint)}
-        if len(after) * count == len(keys) and {f"{name}{joint}{label}" for name in ids for label in after} == keys:
-            return True
-        before = {key.removesuffix(joint + first) for key in keys if key.endswith(joint + first)}
-        if len(before) * count == len(keys) and {f"{label}{joint}{name}" for name in ids for label in before} == keys:
-            return True
-    return False
-
-
 def _same_ids(name: str, ids: list[str], truth: list[str], file: Path) -> None:
     if len(set(truth)) != len(truth):
         raise UserError("an id occurs more than once in the solution", file=file)
@@ -87,8 +76,8 @@ def _same_ids(name: str, ids: list[str], truth: list[str], file: Path) -> None:
 def check_metric(folder: Path, metric: str, hidden: Path) -> None:
     """The sample submission must be scorable, or nothing would be."""
     sample, solution = folder / "hidden" / SAMPLE, folder / SOLUTION
-    _check_truth(_table(solution, hidden), _table(sample, hidden), metrics.get(metric), hidden)
     try:
+        _check_truth(_table(solution, hidden), _table(sample, hidden), metric, hidden)
         scoring.score(sample, solution, sample, metric)
     except scoring.Rejected as error:
         what = f"the sample submission cannot be scored with the metric '{metric}'"
@@ -97,24 +86,35 @@ def check_metric(folder: Path, metric: str, hidden: Path) -> None:
         raise UserError(error.what, file=hidden, found=error.found, expected=error.expected, remedy=error.remedy) from None
 
 
-def _check_truth(solution: Any, sample: Any, judge: metrics.Metric, hidden: Path) -> None:
+def _check_truth(solution: Any, sample: Any, metric: str, hidden: Path) -> None:
     """Raises UserError for a truth beside which any submission would get a score that means nothing."""
     names, answers = [str(name) for name in solution.columns[1:-1]], [str(name) for name in sample.columns[1:]]
+    heads = reading.heads(solution, answers, metric)
+    if heads:
+        for name, one in zip(heads, by_head.each(metric, heads), strict=True):
+            _check_labels(solution, name, sample[name] if name in answers else None, one, hidden)
+        return
+    judge = metrics.get(metric)
     if not judge.truths or metrics.NUMBERS in judge.truths or judge.truths == (metrics.MULTILABEL,):
         return  # a table of numbers, which says itself what it cannot be; or label strings, which may be empty
-    cells = solution[names[0]].astype(str)
+    _check_labels(solution, names[0], sample[answers[0]] if len(names) == len(answers) == 1 else None, judge, hidden)
+
+
+def _check_labels(solution: Any, name: str, given: Any, judge: metrics.Metric, hidden: Path) -> None:
+    """The labels in the column `name`; `given` is the one column of answers to them, None where there are more."""
+    cells = solution[name].astype(str)
     strings = metrics.MULTILABEL in judge.truths and bool(cells.str.contains(r"\S\s+\S").any())
     if bool((cells.str.strip() == "").any()) and not strings:
         row = solution[solution.columns[0]][cells.str.strip() == ""].iloc[0]
-        raise UserError("a row of the solution has no truth", file=hidden, found=f"id {row}", expected=f"a value of {names[0]}")
+        raise UserError("a row of the solution has no truth", file=hidden, found=f"id {row}", expected=f"a value of {name}")
     labels = {reading.canonical(cell) for cell in cells}
-    given = {reading.canonical(str(value)) for value in sample[answers[0]]}
-    parts = sorted(value for value in given - labels if reading.is_number(value) and "." in value)
-    if len(names) == len(answers) == 1 and judge.prediction != metrics.RANKING and parts and not labels <= {"0", "1"}:
+    values = {reading.canonical(str(value)) for value in (() if given is None else given)}
+    fractions = sorted(value for value in values - labels if reading.is_number(value) and "." in value)
+    if judge.prediction != metrics.RANKING and fractions and not labels <= {"0", "1"}:
         raise UserError(
             "one probability for each row cannot be compared with this truth",
             file=hidden,
-            found=f"{answers[0]} {parts[0]} in {SAMPLE}, {names[0]} {', '.join(sorted(labels)[:5])} in {SOLUTION}",
+            found=f"{given.name} {fractions[0]} in {SAMPLE}, {name} {', '.join(sorted(labels)[:5])} in {SOLUTION}",
             expected=f"0 and 1 in {SOLUTION}, or a column for each class in {SAMPLE}",
         )
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import checkpoints, competition, huggingface, models
+from builder import checkpoints, competition, huggingface, metrics, models
 from builder.errors import UserError
 from builder.progress import Report, silent
 from builder.runtime.contract import Input
+from builder.runtime.heads import SIGMOID
 from builder.train import comparison, folds, given, learners, naming, oof, record
 from builder.train.comparison import Suspect
 from builder.train.diagnosis import Setting
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config, Model
+    from builder.metrics import Metric
+    from builder.runtime.contract import Head
     from builder.train.given import Given
 
 PREPROCESSING = {"mean", "std", "resize", "interpolation"}  # what a Hugging Face folder says, too
 PACKAGES = ("torch", "timm", "transformers", "numpy", "pillow")
+ENOUGH, TWICE = 32, 0.7311  # answers that tell what a network answers with; the logistic function of 1
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Job:
     rows: competition.Rows
     found: dict[str, Given]
     folder: Path
+    metric: Metric
     report: Report
     notes: list[str]
     done: int = 0
@@ -56,6 +61,11 @@ class Job:
     @property
     def root(self) -> Path:
         return self.config.data_root(self.workspace.root)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """What the networks answer; numbers in their own unit."""
+        return comparison.in_own_unit(self.rows.heads)
 
     @property
     def total(self) -> int:
@@ -84,9 +94,10 @@ def adopt(config: Config, workspace: Workspace, name: str, *, report: Report = s
         for leftover in weights.glob(".v*"):  # of an adoption that was killed: the lock says that it is not running
             shutil.rmtree(leftover, ignore_errors=True)
         found = {model.name: given.find(model, config, rows, workspace.root) for model in config.model}
+        metric = metrics.of(config.competition.metric, rows.heads, workspace.kernels / name)
         folder = naming.next_folder(weights)
         with replacing_folder(folder) as temporary:
-            _write(Job(config, workspace, name, rows, found, temporary, report, []), key, folder.name)
+            _write(Job(config, workspace, name, rows, found, temporary, metric, report, []), key, folder.name)
     return record.load(folder), True
 
 
@@ -111,8 +122,7 @@ def _write(job: Job, key: str, version: str) -> None:
     """Everything that a version holds, version.json last."""
     started = time.perf_counter()
     assigned = _common_folds(job)
-    labels = [job.rows.classes[code] for code in job.rows.codes]
-    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, assigned, labels))
+    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, assigned, job.rows.told))
     made = tuple(_adopted(job, model, assigned) for model in job.config.model)
     Version(
         name=job.name,
@@ -121,6 +131,7 @@ def _write(job: Job, key: str, version: str) -> None:
         folder=job.folder,
         metric=job.config.competition.metric,
         classes=job.rows.classes,
+        heads=record.told(job.rows.heads),
         prior=job.rows.prior,
         rows=len(job.rows.ids),
         folds=len(np.unique(assigned[assigned >= 0])),
@@ -129,7 +140,7 @@ def _write(job: Job, key: str, version: str) -> None:
         seconds=time.perf_counter() - started,
         device=_device(),
         packages={package: package_version(package) for package in PACKAGES},
-        origin="adopted",
+        origin=record.ADOPTED,
         notes=tuple(dict.fromkeys(job.notes)),
     ).write()
 
@@ -174,10 +185,11 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
         rows = np.flatnonzero(assigned == point.fold) if found.folds is not None else np.array([], dtype=np.int64)
         started = time.perf_counter()
         if len(rows):
-            oof.fill(predicted, Network(_network(job, learner, point.file)), learner.shown, rows)
+            oof.fill(predicted, Network(_network(job, learner, point.file), job.heads), learner.shown, rows)
         part = predicted["identity"][rows]
-        score = oof.score(job.config.competition.metric, job.rows.codes[rows], part)
+        score = oof.score(job.metric, job.rows.y[rows], part)
         scored.append(Checkpoint(**{**vars(point), "score": score, "seconds": time.perf_counter() - started}))
+    _refuse_squashed(job, model, predicted["identity"])
     oof.save(predicted, job.folder, model.name)
     return TrainedModel(
         name=model.name,
@@ -187,11 +199,24 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
         input=learner.input,
         checkpoints=tuple(scored),
         views=tuple(predicted),
-        score=oof.score(job.config.competition.metric, job.rows.codes, predicted["identity"]),
+        score=oof.score(job.metric, job.rows.y, predicted["identity"]),
         build=model.build,
         sources=learner.keep(job.folder),
         compared=_compared(job, learner, scored, assigned, predicted["identity"]),
         **{**learner.facts(), "licence": ""},
+    )
+
+
+def _refuse_squashed(job: Job, model: Model, predicted: NDArray[np.float32]) -> None:
+    """Raise UserError for labels that went through the logistic function twice: what it makes of 0 to 1 is 0.5 to 0.73."""
+    known = predicted[np.isfinite(predicted).all(axis=1)]
+    if job.rows.heads[0].link != SIGMOID or known.size < ENOUGH or known.min() < 0.5 or known.max() > TWICE:
+        return
+    raise UserError(
+        f"{model.build or model.backbone} answers with probabilities",
+        found=f"numbers from 0 to 1 for all of {len(known)} rows",
+        expected="logits: the logistic function is applied once, by what runs the model",
+        remedy="leave the sigmoid out of forward",
     )
 
 
@@ -250,7 +275,7 @@ def _compared(
 ) -> Comparison | None:
     """Our predictions beside those that kernel.toml gives, if it does. Raises GateError when they differ."""
     model = learner.given.model
-    theirs, metric, allowed = job.found[model.name].oof, job.config.competition.metric, job.config.export.max_score_drop
+    theirs, metric, allowed = job.found[model.name].oof, job.metric, job.config.export.max_score_drop
     if theirs is None:
         return None
     if isinstance(learner.input, Input):

@@ -1,6 +1,7 @@
 """Boosted trees: LightGBM and XGBoost on a table, with defaults that fit tables of some hundred rows as well as large ones.
 
-Expects: a recipe of recipes/table.py, its material of all rows, the class of every row, and the rows to learn from.
+Expects: a recipe of recipes/table.py, its material of all rows, the truth of every row, and the rows to learn from. LightGBM
+    answers one target; XGBoost several labels or numbers, too (`networks.making.refuse_heads`).
 Produces: a booster that is read back from the file it becomes, so what is measured at home is what travels. Equal arguments give
     equal bytes.
 Never: looks at other rows than those it was given: parts of them, left out in turn, decide how many trees there are.
@@ -11,21 +12,26 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.competition import targets
 from builder.errors import ConfigError, UserError, did_you_mean
-from builder.runtime import backends, lightgbm_backend, xgboost_backend
+from builder.runtime import heads as answering
+from builder.runtime import lightgbm_backend, xgboost_backend
+from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX
+from builder.train import losses
 from builder.workspace import write_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.runtime.cells import Material
+    from builder.runtime.contract import Head
 
 KINDS = ("lightgbm", "xgboost")
 SUFFIXES = {"lightgbm": ".lgb.txt", "xgboost": ".xgb.json"}
@@ -87,7 +93,7 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Booster:
-    """A trained model: `data` is its file, and `answer` makes logits float64 (n, classes) of a table as the notebook will."""
+    """A trained model: `data` is its file, and `answer` makes logits float64 (n, outputs) of a table as the notebook will."""
 
     kind: str
     data: bytes
@@ -96,12 +102,19 @@ class Booster:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is learned: `values` float32 (n, features), `target` int64 (n,), which features are codes, and how."""
+    """What is learned: `values` float32 (n, features), `target` (n,) or (n, outputs), which features are codes, and how.
+
+    Attributes:
+        strata: int64 (n,): what parts are to have in equal shares.
+        link: What makes answers of the scores.
+    """
 
     values: NDArray[np.float32]
-    target: NDArray[np.int64]
+    target: NDArray[Any]
+    strata: NDArray[np.int64]
     codes: tuple[int, ...]
-    classes: int
+    outputs: int
+    link: str
     seed: int
     threads: int
     settings: Mapping[str, Any]
@@ -111,16 +124,17 @@ def fit(
     kind: str,
     recipe: Mapping[str, Any],
     material: Material,
-    codes: NDArray[np.int64],
+    y: NDArray[Any],
     rows: NDArray[np.int64],
-    classes: int,
+    heads: Sequence[Head],
     seed: int,
     arguments: Mapping[str, Any],
 ) -> Booster:
     """A booster of `kind` that learned from `rows`.
 
     Args:
-        codes: int64 classes of all rows of the material.
+        y: The truth of all rows of the material, as `Rows.y`.
+        heads: What is answered.
         arguments: The package's own parameters, in place of DEFAULTS; `num_boost_round` fixes the number of trees.
 
     Raises:
@@ -130,7 +144,9 @@ def fit(
     rounds = chosen.pop(ROUNDS, None)
     values = read(material, rows)
     places = tuple(index for index, each in enumerate(recipe["features"]) if "values" in each)
-    problem = _Problem(values, codes[rows], places, classes, seed, _threads(values), chosen)
+    target, strata, outputs = losses.targets(heads, y)[rows], targets.strata(heads, y[rows]), len(heads[0].classes)
+    target = target[:, 0] if target.ndim == 2 and outputs == 1 else target
+    problem = _Problem(values, target, strata, places, outputs, heads[0].link, seed, _threads(values), chosen)
     learn = _learn_lightgbm if kind == "lightgbm" else _learn_xgboost
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the packages print is for people; stdout is for `--json`
@@ -166,9 +182,9 @@ def load(path: Path) -> Booster:
         raise UserError(f"{kind} cannot read the file", file=path, found=str(error)[:300], remedy=remedy) from error
 
 
-def probabilities(booster: Booster, table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (n, classes) for float32 (n, features), by the same arithmetic as in the notebook."""
-    return backends.softmax(np.asarray(booster.answer(np.ascontiguousarray(table)), dtype=np.float32))
+def answers(booster: Booster, table: NDArray[np.float32], heads: Sequence[Head]) -> NDArray[np.float32]:
+    """float32 (n, outputs) for float32 (n, features), by the same arithmetic as in the notebook."""
+    return answering.answers(np.asarray(booster.answer(np.ascontiguousarray(table)), dtype=np.float32), heads)
 
 
 def read(material: Material, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -218,22 +234,29 @@ Learn = Callable[["_Problem", "NDArray[np.int64]", "NDArray[np.int64] | None", i
 
 def _rounds(problem: _Problem, learn: Learn) -> int:
     """The number of trees with the least loss on parts that were left out."""
-    rows = np.bincount(problem.target, minlength=problem.classes)
-    if rows.max() < 2 * PARTS or np.count_nonzero(rows) < 2:
+    if _too_few(problem):
         return PATIENCE  # nothing to learn how many are right from
-    part = _parts(problem.target, problem.seed)
+    part = _parts(problem.strata, problem.seed)
     left_out = range(PARTS) if len(part) < ENOUGH_ROWS else range(1)
     curves = [learn(problem, np.flatnonzero(part != one), np.flatnonzero(part == one), MOST_ROUNDS)[1] for one in left_out]
     common = min(map(len, curves))
     return int(np.mean([curve[:common] for curve in curves], axis=0).argmin()) + 1
 
 
-def _parts(target: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _too_few(problem: _Problem) -> bool:
+    target = problem.target
+    if problem.link != SOFTMAX:
+        return len(target) < 2 * PARTS or bool((target == target[:1]).all())
+    rows = np.bincount(target, minlength=problem.outputs)
+    return bool(rows.max() < 2 * PARTS or np.count_nonzero(rows) < 2)
+
+
+def _parts(strata: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """int64 (n,): a part for every row, each with its share of every class."""
-    order = np.random.default_rng(seed).permutation(len(target))
-    order = order[np.argsort(target[order], kind="stable")]
-    part = np.empty(len(target), dtype=np.int64)
-    part[order] = np.arange(len(target)) % PARTS
+    order = np.random.default_rng(seed).permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    part = np.empty(len(strata), dtype=np.int64)
+    part[order] = np.arange(len(strata)) % PARTS
     return part
 
 
@@ -241,13 +264,8 @@ def _learn_lightgbm(
     problem: _Problem, places: NDArray[np.int64], left_out: NDArray[np.int64] | None, rounds: int
 ) -> tuple[bytes, list[float]]:
     lightgbm = lightgbm_backend.package()
-    many = {"objective": "multiclass", "num_class": problem.classes, "metric": "multi_logloss"}
     fixed = {"seed": problem.seed, "deterministic": True, "force_row_wise": True, "verbosity": -1, "num_threads": problem.threads}
-    settings = {
-        **problem.settings,
-        **fixed,
-        **(many if problem.classes > 2 else {"objective": "binary", "metric": "binary_logloss"}),
-    }
+    settings = {**problem.settings, **fixed, **_lightgbm_objective(problem)}
     codes: Any = list(problem.codes)
 
     def data(places: NDArray[np.int64], like: Any = None) -> Any:
@@ -264,13 +282,20 @@ def _learn_lightgbm(
     return b"", next(iter(told["valid_0"].values()))
 
 
+def _lightgbm_objective(problem: _Problem) -> dict[str, Any]:
+    if problem.link == IDENTITY:
+        return {"objective": "regression", "metric": "l2"}
+    if problem.outputs > 2:
+        return {"objective": "multiclass", "num_class": problem.outputs, "metric": "multi_logloss"}
+    return {"objective": "binary", "metric": "binary_logloss"}
+
+
 def _learn_xgboost(
     problem: _Problem, places: NDArray[np.int64], left_out: NDArray[np.int64] | None, rounds: int
 ) -> tuple[bytes, list[float]]:
     xgboost = xgboost_backend.package()
-    many = {"objective": "multi:softprob", "num_class": problem.classes, "eval_metric": "mlogloss"}
     fixed = {"seed": problem.seed, "tree_method": "hist", "verbosity": 0, "nthread": problem.threads, "device": "cpu"}
-    settings = {**fixed, **problem.settings, **(many if problem.classes > 2 else {"objective": "binary:logistic"})}
+    settings = {**fixed, **problem.settings, **_xgboost_objective(problem)}
     types = ["c" if index in problem.codes else "q" for index in range(problem.values.shape[1])]
 
     def data(places: NDArray[np.int64]) -> Any:
@@ -285,3 +310,11 @@ def _learn_xgboost(
     watched = {"evals": [(data(left_out), "left_out")], "evals_result": told, "verbose_eval": False}
     xgboost.train(settings, data(places), rounds, early_stopping_rounds=PATIENCE, **watched)
     return b"", next(iter(told["left_out"].values()))
+
+
+def _xgboost_objective(problem: _Problem) -> dict[str, Any]:
+    if problem.link == IDENTITY:
+        return {"objective": "reg:squarederror"}
+    if problem.link == SIGMOID or problem.outputs == 2:
+        return {"objective": "binary:logistic"}
+    return {"objective": "multi:softprob", "num_class": problem.outputs, "eval_metric": "mlogloss"}

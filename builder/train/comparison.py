@@ -6,24 +6,26 @@ preprocessing until proven otherwise: its candidates are tried on some of the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import metrics, models
+from builder import models
 from builder.errors import GateError
 from builder.runtime import inputs
 from builder.train import diagnosis
 from builder.train.diagnosis import Setting, Tried
-from builder.train.record import Comparison
+from builder.train.record import Comparison, bearable
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from builder.competition import Rows
+    from builder.metrics import Metric
+    from builder.runtime.contract import Head
 
     Probabilities = NDArray[np.float32]
 
@@ -53,13 +55,19 @@ class Suspect:
 
 
 def compare(
-    suspect: Suspect, rows: Rows, folds: NDArray[np.int64], ours: Probabilities, given: Probabilities, metric: str, allowed: float
+    suspect: Suspect,
+    rows: Rows,
+    folds: NDArray[np.int64],
+    ours: Probabilities,
+    given: Probabilities,
+    metric: Metric,
+    allowed: float,
 ) -> tuple[Comparison | None, str | None]:
     """How far `given` is from `ours`, and a note when they are not quite equal.
 
     Args:
-        ours, given: float32 (rows, classes), NaN where there is none.
-        allowed: What the score may lose against the given predictions.
+        ours, given: float32 (rows, outputs), NaN where there is none.
+        allowed: What the score may lose against the given predictions (`record.bearable`).
 
     Raises:
         GateError: They differ by more than rounding, and a candidate explains it, or the difference is not small.
@@ -71,15 +79,15 @@ def compare(
     if result.largest <= ROUNDING:
         return result, None
     sample = _Sample(suspect, rows, folds, known)
-    wanted = given[sample.rows]
-    apart, _, _ = diagnosis.differences(sample.answer(suspect.setting), wanted)
-    if diagnosis.differences(sample.by_any(suspect.setting, wanted), wanted)[0] < diagnosis.EXPLAINS * apart:
+    wanted, heads = given[sample.rows], rows.heads
+    apart, _, _ = diagnosis.differences(sample.answer(suspect.setting), wanted, heads)
+    if diagnosis.differences(sample.by_any(suspect.setting, wanted), wanted, heads)[0] < diagnosis.EXPLAINS * apart:
         what = "each row was answered by one of these models, but not by the one that left it out here"
         raise _refusal(suspect.name, result, metric, what, "give the folds that the weights were trained with, as folds")
-    tried = diagnosis.search(suspect.setting, sample.answer, wanted)
+    tried = diagnosis.search(suspect.setting, sample.answer, wanted, heads)
     explained = diagnosis.explains(tried[0], next(one for one in tried if one.setting == suspect.setting))
     small = result.mean <= SMALL
-    if not explained and small and _lost(metric, result) <= allowed:
+    if not explained and small and _is_bearable(metric, result, rows, allowed):
         return result, f"{suspect.oof} differs from ours by {result.largest:.1e} at most; no other preprocessing explains it"
     remedy = _remedy(suspect, tried[0].setting, explained=explained, small=small)
     raise _refusal(suspect.name, result, metric, _table(tried), remedy)
@@ -92,7 +100,7 @@ def of_texts(
     folds: NDArray[np.int64],
     ours: Probabilities,
     given: Probabilities,
-    metric: str,
+    metric: Metric,
     allowed: float,
 ) -> tuple[Comparison | None, str | None]:
     """`compare` for a model of texts, whose preprocessing is its tokenizer's: there are no candidates to try.
@@ -106,40 +114,47 @@ def of_texts(
     result, _ = beside
     if result.largest <= ROUNDING:
         return result, None
-    if result.mean <= SMALL and _lost(metric, result) <= allowed:
+    if result.mean <= SMALL and _is_bearable(metric, result, rows, allowed):
         return result, f"{oof} differs from ours by {result.largest:.1e} at most"
-    what = "this tokenizer, this length and these checkpoints give other probabilities"
+    what = "this tokenizer, this length and these checkpoints give other answers"
     remedy = "set length and side under [model.text] as they were when the predictions were made; or leave oof out"
     raise _refusal(name, result, metric, what, remedy)
 
 
 def _beside(
-    name: str, oof: str, rows: Rows, folds: NDArray[np.int64], ours: Probabilities, given: Probabilities, metric: str
+    name: str, oof: str, rows: Rows, folds: NDArray[np.int64], ours: Probabilities, given: Probabilities, metric: Metric
 ) -> tuple[Comparison, NDArray[np.int64]] | None:
     """How far apart they are, and on which rows; None where no row has both. Raises GateError for another order of rows."""
     known = np.flatnonzero(np.isfinite(ours).all(axis=1) & np.isfinite(given).all(axis=1))
     if not len(known):
         return None
-    mean, largest, equal = diagnosis.differences(ours[known], given[known])
-    found = metrics.get(metric)
-    before, after = (found.or_none(rows.codes[known], p[known]) for p in (given, ours))
+    mean, largest, equal = diagnosis.differences(ours[known], given[known], rows.heads)
+    before, after = (metric.or_none(rows.y[known], p[known]) for p in (given, ours))
     result = Comparison(oof, len(known), largest, mean, equal, before, after)
     if largest > ROUNDING:
-        order = diagnosis.other_order(ours[known], given[known], folds[known], tuple(rows.ids[row] for row in known))
+        ids = tuple(rows.ids[row] for row in known)
+        order = diagnosis.other_order(ours[known], given[known], folds[known], ids, rows.heads)
         if order:
             remedy = "save it in the order of the training table, or as .csv with the id column"
             raise _refusal(name, result, metric, order, remedy)
     return result, known
 
 
+def in_own_unit(heads: Sequence[Head]) -> tuple[Head, ...]:
+    """Heads of weights from elsewhere: numbers are answered as they are."""
+    return tuple(replace(head, offset=(), spread=()) for head in heads)
+
+
 def _nothing_shared(oof: str) -> str:
     return f"{oof} could not be compared: no row has both its prediction and one of ours"
 
 
-def _lost(metric: str, result: Comparison) -> float:
-    """How much worse ours score."""
+def _is_bearable(metric: Metric, result: Comparison, rows: Rows, allowed: float) -> bool:
+    """Whether ours score hardly worse."""
     before, after = result.given_score, result.own_score
-    return metrics.get(metric).gain(before, after) if before is not None and after is not None else 0.0
+    if before is None or after is None:
+        return True
+    return metric.gain(before, after) <= bearable(allowed, metric, before, rows.heads)
 
 
 def _remedy(suspect: Suspect, best: Setting, *, explained: bool, small: bool) -> str:
@@ -151,8 +166,8 @@ def _remedy(suspect: Suspect, best: Setting, *, explained: bool, small: bool) ->
     return f"none of the candidates explains it: {cause}; or leave oof out"
 
 
-def _refusal(name: str, result: Comparison, metric: str, found: str, remedy: str) -> GateError:
-    scores = f"{metric} {_number(result.own_score)} for ours, {_number(result.given_score)} for the given"
+def _refusal(name: str, result: Comparison, metric: Metric, found: str, remedy: str) -> GateError:
+    scores = f"{metric.name} {_number(result.own_score)} for ours, {_number(result.given_score)} for the given"
     return GateError(
         f"{name} does not predict what came with its weights",
         file=result.file,
@@ -180,13 +195,13 @@ class _Sample:
     def __init__(self, suspect: Suspect, rows: Rows, folds: NDArray[np.int64], known: NDArray[np.int64]) -> None:
         self.rows = known[np.unique(np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.int64))]
         self.folds = folds[self.rows]
-        self._suspect, self._asked = suspect, 0
+        self._suspect, self._asked, self._heads = suspect, 0, in_own_unit(rows.heads)
         self._paths = [rows.paths[row] for row in self.rows]
         self._networks = {fold: suspect.network(fold) for fold in np.unique(self.folds).tolist()}
         self._last: tuple[Any, NDArray[np.uint8]] = (None, np.empty(0, dtype=np.uint8))  # settings come sorted by their images
 
     def answer(self, setting: Setting, picks: NDArray[np.int64] | None = None) -> Probabilities:
-        """float32 (picks, classes): each row (of all, or at some positions) by the model that did not see it."""
+        """float32 (picks, outputs): each row (of all, or at some positions) by the model that did not see it."""
         self._asked += 1
         self._suspect.tell(f"{self._suspect.name}: compare with {self._suspect.oof}, preprocessing {self._asked}")
         picks = np.arange(len(self.rows)) if picks is None else picks
@@ -218,4 +233,4 @@ class _Sample:
         # Another mean and std are two small arrays; the weights need not be read again.
         other: Any = models.portable(None, setting.mean, setting.std).to(network.scale.device)
         network.scale, network.shift = other.scale, other.shift
-        return models.probabilities(network, pixels, rows)
+        return models.answers(network, pixels, rows, heads=self._heads)

@@ -7,16 +7,18 @@ Produces: every candidate that was tried with its difference, the best first, an
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.runtime.heads import IDENTITY, SOFTMAX, single, slices
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from builder.runtime.contract import Input
+    from builder.runtime.contract import Head, Input
 
     Probabilities = NDArray[np.float32]
     Picks = NDArray[np.int64]
@@ -54,13 +56,32 @@ class Tried:
     argmax_equal: float
 
 
-def differences(ours: Probabilities, given: Probabilities) -> tuple[float, float, float]:
-    """Mean and largest difference of a probability, and the share of rows with the same most likely class."""
-    apart = np.abs(ours.astype(np.float64) - given)
-    return float(apart.mean()), float(apart.max()), float((ours.argmax(axis=1) == given.argmax(axis=1)).mean())
+def differences(ours: Probabilities, given: Probabilities, heads: Sequence[Head] = ()) -> tuple[float, float, float]:
+    """Mean and largest difference of an answer, and the share of rows with the same most likely class.
+
+    Numbers differ in units of their spread. Of several heads the least share counts; it is 1 where there are no classes. Without
+    `heads` there is one of classes.
+    """
+    heads = heads or single([""] * ours.shape[1])
+    apart, equal = np.abs(_in_units(ours, heads) - _in_units(given, heads)), [1.0]
+    for head, place in zip(heads, slices(heads), strict=True):
+        if head.link == SOFTMAX:
+            equal.append(float((ours[:, place].argmax(axis=1) == given[:, place].argmax(axis=1)).mean()))
+    return float(apart.mean()), float(apart.max()), min(equal)
 
 
-def search(start: Setting, answer: Callable[[Setting, Picks], Probabilities], given: Probabilities) -> list[Tried]:
+def _in_units(values: Probabilities, heads: Sequence[Head]) -> NDArray[np.float64]:
+    """Numbers in units of their spread, and all others as they are."""
+    found = values.astype(np.float64)
+    for head, place in zip(heads, slices(heads), strict=True):
+        if head.link == IDENTITY:
+            found[:, place] /= np.array(head.spread or 1.0)
+    return found
+
+
+def search(
+    start: Setting, answer: Callable[[Setting, Picks], Probabilities], given: Probabilities, heads: Sequence[Head] = ()
+) -> list[Tried]:
     """All candidates that were tried, the best first; `start` is among them, under the words `as in kernel.toml`.
 
     Every single change is tried on all rows. When none leaves as good as nothing, combinations are tried on a few rows, those of
@@ -70,12 +91,13 @@ def search(start: Setting, answer: Callable[[Setting, Picks], Probabilities], gi
         start: What kernel.toml says.
         answer: A setting and positions in `given` -> probabilities of these rows.
         given: Those that came with the weights.
+        heads: As in `differences`.
     """
     everything = np.arange(len(given))
     few = everything[:: max(1, len(given) // FEW)]
 
     def tried(words: str, setting: Setting, picks: Picks) -> Tried:
-        return Tried(words, setting, *differences(answer(setting, picks), given[picks]))
+        return Tried(words, setting, *differences(answer(setting, picks), given[picks], heads))
 
     axes = _axes(start)
     found = [tried(AS_GIVEN, start, everything)]
@@ -171,18 +193,22 @@ def line(model: str, start: Setting, better: Setting) -> str:
     return f"[model.input] of '{model}': {'; '.join(changed)}"
 
 
-def other_order(ours: Probabilities, given: Probabilities, fold_of: NDArray[np.int64], ids: tuple[str, ...]) -> str | None:
-    """In which other order of rows or columns `given` agrees with `ours`; None when in none."""
-    apart = differences(ours, given)[0]
+def other_order(
+    ours: Probabilities, given: Probabilities, fold_of: NDArray[np.int64], ids: tuple[str, ...], heads: Sequence[Head] = ()
+) -> str | None:
+    """In which other order of rows or columns `given` agrees with `ours`; None when in none. `heads` as in `differences`."""
+    heads = heads or single([""] * ours.shape[1])
+    apart = differences(ours, given, heads)[0]
     by_fold, by_id = np.argsort(fold_of, kind="stable"), np.argsort(np.array(ids), kind="stable")
     for words, order in (("fold by fold", by_fold), ("sorted by id", by_id), ("in reverse", np.arange(len(ours))[::-1])):
         restored = np.empty_like(given)
         restored[order] = given
-        if differences(ours, restored)[0] < EXPLAINS * apart:
+        if differences(ours, restored, heads)[0] < EXPLAINS * apart:
             return f"its rows stand {words}, not as in the training table"
     columns = np.array([np.abs(ours[:, [k]] - given).mean(axis=0).argmin() for k in range(ours.shape[1])])
-    if len(set(columns.tolist())) == len(columns) and differences(ours, given[:, columns])[0] < EXPLAINS * apart:
+    if len(set(columns.tolist())) == len(columns) and differences(ours, given[:, columns], heads)[0] < EXPLAINS * apart:
         return f"its columns are the classes in another order: column {int(columns[0])} is the first class"
-    if np.allclose(np.sort(ours, axis=0), np.sort(given, axis=0), rtol=0, atol=SAME):
+    mine, theirs = (np.sort(_in_units(one, heads), axis=0) for one in (ours, given))
+    if np.allclose(mine, theirs, rtol=0, atol=SAME):
         return "its rows stand in another order than the training table's"
     return None

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.shown import Pixels
+from builder.train import losses
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from builder.config import Train
+    from builder.runtime.contract import Head
     from builder.shown import Shown
 
 WARM_UP = 0.1  # of all steps
@@ -29,8 +31,9 @@ SHIFT = 8  # a shifted image moves by at most 1/8 of its side
 def fit(
     module: torch.nn.Module,
     shown: Shown,
-    codes: NDArray[np.int64],
+    y: NDArray[Any],
     rows: NDArray[np.int64],
+    heads: Sequence[Head],
     recipe: Train,
     seed: int,
     on_epoch: Callable[[int, float], None],
@@ -40,8 +43,9 @@ def fit(
     Args:
         module: The arrays of `shown`, in their order -> logits.
         shown: All rows; only `rows` are read.
-        codes: int64 (n,) classes of all rows.
+        y: The truth of all rows, as `Rows.y`.
         rows: Rows to learn from.
+        heads: What the logits are.
         recipe: `[train]` of kernel.toml.
         seed: Seeds order and augmentation.
         on_epoch: Called with (epochs done, mean loss).
@@ -58,14 +62,15 @@ def fit(
     seed_everything(seed, workers=True, verbose=False)
     batch = min(recipe.batch_size, len(rows))
     pictures = isinstance(shown, Pixels)
-    loader = _loader(shown, codes, rows, batch, seed) if pictures else _sorted_loader(shown, codes, rows, batch, seed)
+    target = losses.targets(heads, y)
+    loader = _loader(shown, target, rows, batch, seed) if pictures else _sorted_loader(shown, target, rows, batch, seed)
     steps = max(1, recipe.epochs * len(loader))
 
     class Learner(LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.module = module
-            self.loss = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+            self.loss = losses.of(heads, recipe.label_smoothing)
             self.seen: list[torch.Tensor] = []
 
         def training_step(self, pair: Any, _: int) -> torch.Tensor:
@@ -74,7 +79,7 @@ def fit(
                 arrays = [augmented(arrays[0], recipe.augment)]
             loss = self.loss(self.module(*arrays), target)
             self.seen.append(loss.detach())
-            return loss  # type: ignore[no-any-return]
+            return loss
 
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.AdamW(self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
@@ -129,15 +134,15 @@ def _tensors(feeds: Mapping[str, NDArray[Any]]) -> list[torch.Tensor]:
     return [torch.from_numpy(np.ascontiguousarray(values)) for values in feeds.values()]
 
 
-def _loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
-    """Batches of ([uint8 pixels], int64 target): the array is indexed once per batch, which needs no worker processes."""
+def _loader(shown: Shown, target: NDArray[Any], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
+    """Batches of ([uint8 pixels], target): the array is indexed once per batch, which needs no worker processes."""
     import torch
     from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
     class Shuffled(Dataset):  # type: ignore[type-arg]
         def __getitem__(self, picks: Any) -> Any:
             chosen = rows[np.asarray(picks)]
-            return _tensors(shown.together("identity", chosen)), torch.from_numpy(codes[chosen])
+            return _tensors(shown.together("identity", chosen)), torch.from_numpy(target[chosen])
 
         def __len__(self) -> int:
             return len(rows)
@@ -148,8 +153,8 @@ def _loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int64], bat
     return DataLoader(Shuffled(), sampler=sampler, batch_size=None, num_workers=0)
 
 
-def _sorted_loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
-    """Batches of (arrays, int64 target): some batches' worth of shuffled rows is sorted by length, and so little is padded."""
+def _sorted_loader(shown: Shown, target: NDArray[Any], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
+    """Batches of (arrays, target): some batches' worth of shuffled rows is sorted by length, and so little is padded."""
     import torch
     from torch.utils.data import DataLoader, IterableDataset
 
@@ -163,7 +168,7 @@ def _sorted_loader(shown: Shown, codes: NDArray[np.int64], rows: NDArray[np.int6
                 made = [(places, feeds) for places, feeds in shown.batches("identity", some, batch) if len(places) > 1]
                 for index in draw.permutation(len(made)).tolist():
                     places, feeds = made[index]
-                    yield _tensors(feeds), torch.from_numpy(codes[some[places]])
+                    yield _tensors(feeds), torch.from_numpy(target[some[places]])
 
         def __len__(self) -> int:
             # Batches of long rows are smaller, so there may be some more; the schedule ends with these.

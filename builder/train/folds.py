@@ -8,31 +8,41 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from builder.errors import UserError
+from builder.runtime.heads import SOFTMAX
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from builder.competition import Rows
     from builder.config import CrossValidation
 
 NEVER = -1  # the fold of a row that no model predicts: the earliest ones, where only later rows are predicted
 
 
 def assign(
-    codes: NDArray[np.int64], cv: CrossValidation, groups: Sequence[str] | None = None, times: Sequence[str] | None = None
+    codes: NDArray[np.int64],
+    cv: CrossValidation,
+    groups: Sequence[str] | None = None,
+    times: Sequence[str] | None = None,
+    *,
+    classes: bool = True,
 ) -> NDArray[np.int64]:
     """int64 (rows,): the fold of each row, NEVER for the first rows of scheme `time`.
 
     Args:
-        codes: int64 (rows,), the class of each row.
+        codes: int64 (rows,), the class of each row, or whatever else is to be shared evenly.
         cv: How folds are made, `[cv]` of kernel.toml.
         groups: The group of each row; schemes `group` and `stratified-group` keep each in one fold.
         times: When each row was, as numbers or ISO dates; scheme `time` predicts each fold from earlier rows only.
+        classes: Whether `codes` are the classes that are predicted, of which every fold must have some. Otherwise those that too
+            few rows have are taken together.
 
     Raises:
         UserError: There are too few rows, groups, times or rows of a class for so many folds, or times that are none.
     """
-    _refuse_few(codes, cv)
+    codes = codes if classes else _merged(codes, cv.folds)
+    _refuse_few(codes, cv, classes=classes)
     if cv.scheme == "time":
         return _by_time(_moments(_needed(times, "time", codes)), cv.folds)
     if cv.scheme == "group":
@@ -45,11 +55,28 @@ def seen(folds: NDArray[np.int64], fold: int, scheme: str) -> NDArray[np.bool_]:
     return folds < fold if scheme == "time" else folds != fold
 
 
-def _refuse_few(codes: NDArray[np.int64], cv: CrossValidation) -> None:
+def of(rows: Rows, cv: CrossValidation) -> NDArray[np.int64]:
+    """`assign` for training rows."""
+    one = len(rows.heads) == 1 and rows.heads[0].link == SOFTMAX
+    return assign(rows.strata, cv, rows.groups, rows.times, classes=one)
+
+
+def _merged(codes: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """Codes of at least `folds` rows each; those of fewer rows become one, which joins the most frequent when it is too small."""
     import numpy as np
 
     counts = np.bincount(codes)
-    if cv.scheme.startswith("stratified") and counts.min() < cv.folds:
+    rare = counts[codes] < folds
+    if not rare.any() or rare.all():
+        return np.where(rare, 0, codes)
+    return np.where(rare, len(counts) if rare.sum() >= folds else counts.argmax(), codes)
+
+
+def _refuse_few(codes: NDArray[np.int64], cv: CrossValidation, *, classes: bool) -> None:
+    import numpy as np
+
+    counts = np.bincount(codes)
+    if classes and cv.scheme.startswith("stratified") and counts.min() < cv.folds:
         without = cv.scheme.replace("stratified-", "").replace("stratified", "random")
         raise UserError(
             "stratified folds need at least one row of each class per fold",

@@ -18,6 +18,7 @@ import numpy as np
 from builder import huggingface
 from builder.competition import Rows, read_table
 from builder.errors import UserError, did_you_mean, nearest
+from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX, answers, slices
 from builder.train import folds
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from builder.config import Config, Model
 
 FOLD = "{fold}"
+SLACK = 1e-3  # by which a probability may be below 0
 FOLD_COLUMNS = ("fold", "kfold", "folds", "fold_id")
 
 
@@ -38,7 +40,7 @@ class Given:
         files: Fold of the version -> checkpoint; -1 for a single one that saw all rows.
         folds: int64 (rows,) of the training table; None when it is not known which rows the weights did not see.
         notes: What was assumed.
-        oof: float32 (rows, classes): the out-of-fold predictions that came with the weights, NaN where they have none.
+        oof: float32 (rows, outputs): the out-of-fold predictions that came with the weights, NaN where they have none.
     """
 
     files: dict[int, Path]
@@ -71,7 +73,7 @@ def _weights(model: Model, config: Config, rows: Rows, root: Path) -> Given:
         )
         return Given(
             _ranked(numbered),
-            folds.assign(rows.codes, config.cv, rows.groups, rows.times),
+            folds.of(rows, config.cv),
             (note, *_shift(model, numbered, range(len(numbered)))),
         )
     note = (
@@ -236,28 +238,36 @@ def _ids(table: pd.DataFrame, config: Config, path: Path) -> list[str]:
 
 
 def predictions(model: Model, config: Config, rows: Rows, root: Path) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """float32 (rows, classes): the out-of-fold predictions that came with the weights, NaN where there are none; and notes."""
+    """float32 (rows, outputs): the out-of-fold predictions that came with the weights, NaN where there are none; and notes."""
     path = root / model.oof
     shape = (len(rows.ids), len(rows.classes))
     found = _from_csv(path, config, rows) if path.suffix == ".csv" else _from_npy(path)
+    if found.ndim == 1 and shape[1] == 1:
+        found = found[:, None]
     if found.shape != shape:
         raise UserError(
             "the out-of-fold predictions have another shape",
             file=path,
             found=found.shape,
-            expected=f"{shape}: training rows and classes",
+            expected=f"{shape}: training rows and {'classes' if rows.heads[0].link == SOFTMAX else 'targets'}",
             remedy="save them for every row of the training table in its order, or as .csv with the id column",
         )
     known = np.asarray(np.isfinite(found).all(axis=1))
     if not known.any():
         raise UserError("no row of the out-of-fold predictions is finite", file=path, remedy="mend them, or leave oof out")
-    inside = found[known]
-    if inside.min() >= -1e-3 and float(np.abs(inside.sum(axis=1) - 1).max()) < 2e-2:
+    places = zip(rows.heads, slices(rows.heads), strict=True)
+    if all(_are_answers(found[known, place], head.link) for head, place in places):
         return np.where(known[:, None], found, np.nan).astype(np.float32), ()
-    raised = np.exp(found - found.max(axis=1, keepdims=True))
-    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32), (
-        f"{model.oof} holds no probabilities: taken for logits",
-    )
+    return answers(found, rows.heads), (f"{model.oof} holds no probabilities: taken for logits",)
+
+
+def _are_answers(values: NDArray[np.float64], link: str) -> bool:
+    """Whether these are probabilities, up to rounding; numbers are whatever they are."""
+    if link == IDENTITY:
+        return True
+    if link == SIGMOID:
+        return bool(values.min() >= -SLACK and values.max() <= 1 + SLACK)
+    return bool(values.min() >= -SLACK and float(np.abs(values.sum(axis=1) - 1).max()) < 2e-2)
 
 
 def _from_npy(path: Path) -> NDArray[np.float64]:
@@ -276,6 +286,13 @@ def _from_npy(path: Path) -> NDArray[np.float64]:
 def _from_csv(path: Path, config: Config, rows: Rows) -> NDArray[np.float64]:
     table = read_table(path)
     ids = _ids(table, config, path)
+    if len(set(rows.classes)) < len(rows.classes):
+        raise UserError(
+            "classes of two targets have one name, so columns cannot be named after them",
+            file=path,
+            found=", ".join(rows.classes[:12]),
+            remedy="save the predictions as .npy, the classes of one target after those of the other",
+        )
     lacking = [label for label in rows.classes if label not in table]
     if lacking:
         raise UserError(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from builder.competition import Rows
     from builder.config import Config, Model
+    from builder.runtime.contract import Head
 
     Picks = NDArray[np.int64]
     Told = Callable[[int, float], None]
@@ -52,8 +53,8 @@ class Fitted(Protocol):
         """Write its weights."""
         ...
 
-    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
-        """float32 (len(rows), classes)."""
+    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+        """float32 (len(rows), outputs), of all heads."""
         ...
 
 
@@ -62,15 +63,16 @@ class Network:
     """A torch module."""
 
     module: torch.nn.Module
+    heads: tuple[Head, ...]
     device: str = "cpu"
 
     def save(self, path: Path) -> None:
         """Its backbone's weights: what is around it is made of version.json."""
         checkpoints.save(self.module.backbone, path)  # type: ignore[arg-type]
 
-    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
-        """Softmax of its logits."""
-        return models.predicted(self.module, shown, rows, view)
+    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+        """What its heads make of its logits."""
+        return models.predicted(self.module, shown, rows, view, self.heads)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Trees:
     """A boosted ensemble of trees."""
 
     booster: Any
+    heads: tuple[Head, ...]
     device: str = "cpu"
 
     def save(self, path: Path) -> None:
@@ -86,13 +89,13 @@ class Trees:
 
         boosting.save(self.booster, path)
 
-    def probabilities(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
+    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
         """What the library says."""
         from builder.train import boosting
 
         if not len(rows):
             return np.empty((0, 0), dtype=np.float32)
-        return boosting.probabilities(self.booster, shown.together(view, rows)["table"])
+        return boosting.answers(self.booster, shown.together(view, rows)["table"], self.heads)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,13 @@ class Given:
 
     @property
     def classes(self) -> int:
+        """How many outputs it has, those of all heads."""
         return len(self.rows.classes)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """What its outputs are."""
+        return self.rows.heads
 
     @property
     def source(self) -> Path | None:
@@ -163,8 +172,9 @@ class Learner(ABC):
         """A model that learned from `rows` alone."""
         module = self.network(seed, pretrained=self.given.model.pretrained)
         recipe = recipe_for(self.given.config, self.given.model)
-        device = fit.fit(module, self.shown, self.given.rows.codes, rows, recipe, seed, told)
-        return Network(module.cpu(), device)
+        heads = self.given.heads
+        device = fit.fit(module, self.shown, self.given.rows.y, rows, heads, recipe, seed, told)
+        return Network(module.cpu(), heads, device)
 
     @abstractmethod
     def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
@@ -174,7 +184,7 @@ class Learner(ABC):
         """The model that `save` wrote."""
         module = self.network(0, pretrained=False)
         models.load_weights(module, path)
-        return Network(module)
+        return Network(module, self.given.heads)
 
     def keep(self, version: Path) -> dict[str, str]:
         """Copy what it is built from into the version's folder; path in source/<model>/ -> sha256."""
@@ -260,7 +270,13 @@ class OfCells(Learner):
 
     def check(self) -> None:
         """Whether the recipe can be made, and the network built; arguments of trees are looked at when they grow."""
-        making.refuse_arguments(self.given.model.backbone, self.given.model.arguments)
+        g = self.given
+        making.refuse_arguments(g.model.backbone, g.model.arguments)
+        making.refuse_heads(g.model.backbone, g.heads)
+        if self.linear:
+            from builder.train import linear
+
+            linear.checked(g.model.arguments, g.heads)
         _ = self.shown
         if not self.trees:
             self.network(0, pretrained=False)
@@ -269,31 +285,30 @@ class OfCells(Learner):
         """On the first rows, under every view."""
         some = np.arange(min(TRIED, len(self.shown)))
         for view in self.given.names:
-            found = models.predicted(module, self.shown, some, view)
+            found = models.predicted(module, self.shown, some, view, self.given.heads)
             if found.shape != (len(some), self.given.classes) or not np.isfinite(found).all():
                 raise UserError(
                     f"{self.given.model.backbone} does not answer with finite logits",
-                    found=f"probabilities of shape {found.shape} under view '{view}', such as {found[0].tolist()[:5]}",
+                    found=f"answers of shape {found.shape} under view '{view}', such as {found[0].tolist()[:5]}",
                     expected=f"{self.given.classes} finite numbers for each row",
                     remedy="check the weights",
                 )
 
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """By the library's own solver where there is one."""
-        g, codes = self.given, self.given.rows.codes
-        recipe: Any = self.prepared.recipe
-        material: Any = self.shown.material  # of the kind that the recipe says
         if not self.trees and not self.linear:
             return super().fit(rows, seed, told)
+        g, recipe = self.given, self.prepared.recipe
+        material: Any = self.shown.material  # of the kind that the recipe says
+        learned = (recipe, material, g.rows.y, rows, g.heads, seed, g.model.arguments)
         if self.trees:
             from builder.train import boosting
 
-            booster = boosting.fit(self.trees, recipe, material, codes, rows, g.classes, seed, g.model.arguments)
-            made: Fitted = Trees(booster)
+            made: Fitted = Trees(boosting.fit(self.trees, *learned), g.heads)
         else:
             from builder.train import linear
 
-            made = Network(linear.fit(recipe, material, codes, rows, g.classes, seed, g.model.arguments))
+            made = Network(linear.fit(*learned), g.heads)
         told(1, float("nan"))
         return made
 
@@ -302,9 +317,11 @@ class OfCells(Learner):
         import torch
 
         torch.manual_seed(seed)
-        g = self.given
+        g, link = self.given, self.given.heads[0].link
         recipe = self.prepared.recipe
-        return making.make(g.model.backbone, g.model.arguments, recipe, g.classes, folder=g.source, pretrained=pretrained)
+        return making.make(
+            g.model.backbone, g.model.arguments, recipe, g.classes, folder=g.source, pretrained=pretrained, link=link
+        )
 
     def load(self, path: Path) -> Fitted:
         """From the library's own text form, for trees."""
@@ -312,7 +329,7 @@ class OfCells(Learner):
             return super().load(path)
         from builder.train import boosting
 
-        return Trees(boosting.load(path))
+        return Trees(boosting.load(path), self.given.heads)
 
     def keep(self, version: Path) -> dict[str, str]:
         """The recipe, and what a Hugging Face folder has beside its weights."""

@@ -3,8 +3,11 @@
     logistic    logistic regression; learns what divides the classes
     bayes       multinomial naive Bayes over TF-IDF (Rennie et al. 2003); learns what each class is like. With few rows and short
                 texts it is the better one, and the two together are better than either
+    ridge       least squares with a penalty on large weights; learns numbers
 
-Expects: material of a recipe of kind `terms`, and the classes of its rows.
+Several heads of classes are learned one by one, and so is each of several labels, against all rows without it.
+
+Expects: material of a recipe of kind `terms`, and the truth of its rows.
 Produces: networks.text.linear with its weights filled.
 Never: looks at a row that is not to be learned from, document frequencies included, or two answers to the same question.
 scikit-learn and torch are imported late.
@@ -12,21 +15,27 @@ scikit-learn and torch are imported late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.errors import ConfigError, did_you_mean
 from builder.networks import text
+from builder.runtime.heads import IDENTITY, SIGMOID
+from builder.train import losses
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from builder.runtime.contract import Head
     from builder.runtime.terms import Terms
 
-LEARNERS = {"logistic": {"C": 4.0}, "bayes": {"alpha": 0.2}}  # the setting of each, and its value when none is given
+    Learned = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+# The setting of each, and its value when none is given.
+LEARNERS = {"logistic": {"C": 4.0}, "bayes": {"alpha": 0.2}, "ridge": {"alpha": 1.0}}
 STEPS = 200
 PARTS = 5  # of the rows, each scored by the others to learn how far naive Bayes is to be trusted
 SCALES = tuple(float(scale) for scale in np.geomspace(0.05, 5, 60))
@@ -35,9 +44,9 @@ SCALES = tuple(float(scale) for scale in np.geomspace(0.05, 5, 60))
 def fit(
     recipe: Mapping[str, Any],
     material: Terms,
-    codes: NDArray[np.int64],
+    y: NDArray[Any],
     rows: NDArray[np.int64],
-    classes: int,
+    heads: Sequence[Head],
     seed: int,
     arguments: Mapping[str, Any],
 ) -> torch.nn.Module:
@@ -46,27 +55,25 @@ def fit(
     Args:
         recipe: Of kind `terms`, by which `material` was read.
         material: All rows.
-        codes: int64 (n,) classes of all rows.
+        y: The truth of all rows, as `Rows.y`.
         rows: Rows to learn from.
-        classes: Number of classes; one that no row has gets no evidence and a small prior.
+        heads: What is answered; a class that no row has gets no evidence and a small prior.
         seed: Of the solver's order.
-        arguments: `learner`, `logistic` (default) or `bayes`; `C` of the first, the inverse of its regularisation's strength;
-            `alpha` of the second, how much of each term every class is given beforehand.
+        arguments: `learner`, `logistic` or `bayes`, `ridge` for numbers; `C` of the first, the inverse of its regularisation's
+            strength; `alpha` of `bayes`, how much of each term every class is given beforehand; of `ridge`, the penalty's weight.
 
     Raises ConfigError for an argument that is unknown or impossible.
     """
     import torch
 
-    learner, setting = _checked(arguments)
-    module = text.linear(recipe, classes)
+    outputs = sum(len(head.classes) for head in heads)
+    learner, setting = checked(arguments, heads)
+    module = text.linear(recipe, outputs, heads[0].link)
     backbone: Any = module.backbone
     matrix, idf = _weighted(material.pick(rows), backbone.idf.shape[0])
-    if learner == "bayes":
-        weight, bias = _bayes(matrix, codes[rows], classes, setting)
-    else:
-        weight, bias = _logistic(matrix, codes[rows], classes, setting, seed)
-    if classes == 2:
-        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    weight, bias = _learned(learner, matrix, y[rows], heads, setting, seed)
+    if backbone.weight.shape[1] < outputs:  # of two classes, the second against the first
+        weight, bias = _against(weight, bias)
     with torch.no_grad():
         backbone.idf.copy_(torch.from_numpy(idf))
         backbone.weight.copy_(torch.from_numpy(weight.T))
@@ -74,12 +81,19 @@ def fit(
     return module.eval()
 
 
-def _checked(arguments: Mapping[str, Any]) -> tuple[str, float]:
-    """The learner and its setting."""
-    learner = str(arguments.get("learner", "logistic"))
+def checked(arguments: Mapping[str, Any], heads: Sequence[Head]) -> tuple[str, float]:
+    """The learner and its setting. Raises ConfigError for arguments that are unknown, impossible, or not for such heads."""
+    fitting = ["ridge"] if heads[0].link == IDENTITY else ["logistic", "bayes"]
+    learner = str(arguments.get("learner", fitting[0]))
     if learner not in LEARNERS:
         remedy = did_you_mean(learner, LEARNERS)
         raise ConfigError("model.arguments.learner is unknown", found=repr(learner), remedy=remedy)
+    if learner not in fitting:
+        what = "numbers" if heads[0].link == IDENTITY else "classes and labels"
+        expected = f"for {what}: {' or '.join(fitting)}"
+        raise ConfigError(
+            "model.arguments.learner does not fit", found=repr(learner), expected=expected, remedy="mend it, or data.truth"
+        )
     ((name, default),) = LEARNERS[learner].items()
     for key in arguments:
         if key not in {"learner", name}:
@@ -89,6 +103,36 @@ def _checked(arguments: Mapping[str, Any]) -> tuple[str, float]:
         remedy = f"{name} = {default}"
         raise ConfigError(f"model.arguments.{name} is impossible", found=setting, expected="a number over 0", remedy=remedy)
     return learner, float(setting)
+
+
+def _learned(learner: str, matrix: Any, y: NDArray[Any], heads: Sequence[Head], setting: float, seed: int) -> Learned:
+    """Weights (outputs, numbers) and biases of all heads."""
+    if learner == "ridge":
+        return _ridge(matrix, losses.standardised(heads[0], y), setting)
+
+    def one(codes: NDArray[np.int64], classes: int) -> Learned:
+        return _bayes(matrix, codes, classes, setting) if learner == "bayes" else _logistic(matrix, codes, classes, setting, seed)
+
+    if heads[0].link == SIGMOID:
+        parts = [_against(*one(column, 2)) for column in y.T]
+    else:
+        columns = y[:, None] if y.ndim == 1 else y
+        parts = [one(column, len(head.classes)) for column, head in zip(columns.T, heads, strict=True)]
+    return np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
+
+
+def _against(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Learned:
+    """Of two classes: weights (1, numbers) and bias of the second, where those of the first are 0."""
+    return weight[1:] - weight[:1], bias[1:] - bias[:1]
+
+
+def _ridge(matrix: Any, targets: NDArray[np.float64], penalty: float) -> Learned:
+    """Weights (targets, numbers) and biases."""
+    from sklearn.linear_model import Ridge
+
+    found = Ridge(alpha=penalty).fit(matrix, targets)
+    weight = np.reshape(found.coef_, (targets.shape[1], -1))
+    return weight.astype(np.float32), np.reshape(found.intercept_, -1).astype(np.float32)
 
 
 def _weighted(material: Terms, numbers: int) -> tuple[Any, NDArray[np.float32]]:
@@ -108,9 +152,7 @@ def _weighted(material: Terms, numbers: int) -> tuple[Any, NDArray[np.float32]]:
     return csr_matrix((values, terms, np.concatenate([[0], ends])), shape=(len(material), numbers)), idf
 
 
-def _logistic(
-    matrix: Any, codes: NDArray[np.int64], classes: int, strength: float, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _logistic(matrix: Any, codes: NDArray[np.int64], classes: int, strength: float, seed: int) -> Learned:
     """Weights (classes, numbers) and biases."""
     from sklearn.linear_model import LogisticRegression
 
@@ -132,7 +174,7 @@ def _prior(codes: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
     return np.log(np.maximum(np.bincount(codes, minlength=classes), 0.5) / max(len(codes), 1)).astype(np.float32)
 
 
-def _bayes(matrix: Any, codes: NDArray[np.int64], classes: int, alpha: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _bayes(matrix: Any, codes: NDArray[np.int64], classes: int, alpha: float) -> Learned:
     """Weights (classes, numbers) and biases. Terms of a text are no independent witnesses: one scale for all tempers them."""
     totals = [_totals(matrix[part::PARTS], codes[part::PARTS], classes) for part in range(PARTS)]
     everything = np.stack(totals).sum(axis=0)

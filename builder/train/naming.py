@@ -17,7 +17,7 @@ from builder.workspace import Workspace, digest_of, sha256_file
 if TYPE_CHECKING:
     from builder.config import Config, Model
 
-DATA = {"task", "train", "id", "target", "image", "text", "columns", "group", "time"}  # keys of [data]
+DATA = {"task", "train", "id", "target", "truth", "image", "text", "columns", "group", "time"}  # keys of [data]
 
 
 def digest(config: Config, workspace: Workspace, name: str, rows: competition.Rows | None = None) -> str:

@@ -1,16 +1,15 @@
 """Out-of-fold predictions: every row answered, under every view, by the model that did not see it.
 
-float32 (rows, classes) per view, in the order of the training table; NaN where no model left the row out.
+float32 (rows, outputs) per view, in the order of the training table; NaN where no model left the row out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import metrics
 from builder.workspace import replacing
 
 if TYPE_CHECKING:
@@ -18,22 +17,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from builder.metrics import Metric
     from builder.shown import Shown
     from builder.train.learners import Fitted
 
 Oof = dict[str, "NDArray[np.float32]"]
 
 
-def empty(rows: int, classes: int, views: Sequence[str]) -> Oof:
+def empty(rows: int, outputs: int, views: Sequence[str]) -> Oof:
     """Nothing predicted yet."""
-    return {view: np.full((rows, classes), np.nan, dtype=np.float32) for view in views}
+    return {view: np.full((rows, outputs), np.nan, dtype=np.float32) for view in views}
 
 
 def fill(found: Oof, fitted: Fitted, shown: Shown, rows: NDArray[np.int64]) -> None:
     """Predict `rows`, under every view, with the model that did not see them."""
     for view, predicted in found.items():
         if len(rows):
-            predicted[rows] = fitted.probabilities(shown, rows, view)
+            predicted[rows] = fitted.answers(shown, rows, view)
 
 
 def save(found: Oof, folder: Path, model: str) -> None:
@@ -43,7 +43,7 @@ def save(found: Oof, folder: Path, model: str) -> None:
             np.save(stream, predicted)
 
 
-def score(metric: str, codes: NDArray[np.int64], predicted: NDArray[np.float32]) -> float | None:
+def score(metric: Metric, y: NDArray[Any], predicted: NDArray[np.float32]) -> float | None:
     """The metric on the rows that have a prediction; None when there are none, or it has no value there."""
     known = np.isfinite(predicted).all(axis=1)
-    return metrics.get(metric).or_none(codes[known], predicted[known]) if known.any() else None
+    return metric.or_none(y[known], predicted[known]) if known.any() else None

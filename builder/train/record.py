@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from builder import models
 from builder.errors import UserError
 from builder.networks import making
-from builder.runtime.contract import Cells, Input
+from builder.runtime.contract import Cells, Head, Input
+from builder.runtime.heads import IDENTITY, SOFTMAX, single
+from builder.runtime.reading import ContractError, record
 from builder.shown import input_from
 from builder.workspace import read_json, sha256_file, write_json
 
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from builder.metrics import Metric
+
 FILE = "version.json"
 FOLDS = "folds.csv"
 SCHEMA = 1
+TRAINED, ADOPTED = "trained", "adopted"  # where a version's weights come from
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class Version:
 
     Attributes:
         digest: Names what it was made from.
+        classes: Names of all outputs: class labels, labels or targets.
+        heads: What the outputs are; none in a record: one class of each row.
         rows: Training rows.
         folds: Number of folds that some model did not see; 0 when that is not known of any row.
         folds_sha256: Names the folds that it shares with its members; a row that no model left out has fold -1 in folds.csv.
@@ -133,8 +141,14 @@ class Version:
     seconds: float
     device: str
     packages: dict[str, str]
-    origin: str = "trained"
+    origin: str = TRAINED
     notes: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Head, ...]:
+        """The heads, at least one."""
+        return self.heads or single(self.classes)
 
     @property
     def score(self) -> float | None:
@@ -168,20 +182,23 @@ class Version:
         return folder
 
     def network(self, model: TrainedModel, fold: int | None = None) -> torch.nn.Module:
-        """The arrays that the model takes -> logits (n, classes), in eval mode; with the weights of `fold` when one is given.
+        """The arrays that the model takes -> logits (n, outputs), in eval mode; with the weights of `fold` when one is given.
 
+        Numbers are in units of their spread, those of weights from elsewhere, too, which answer in the target's own unit.
         Raises UserError when weights or sources are missing, changed or unfit.
         """
-        module = self._built(model, self.source_of(model)).eval()
+        module: Any = self._built(model, self.source_of(model)).eval()
         if fold is not None:
             models.load_weights(module, self.checkpoint(model, fold))
-        return module
+        if self.origin == ADOPTED and self.parts[0].link == IDENTITY:
+            module.backbone = models.standardised(module.backbone, self.parts[0]).eval()
+        return module  # type: ignore[no-any-return]
 
     def _built(self, model: TrainedModel, folder: Path) -> torch.nn.Module:
         classes = len(self.classes)
         if isinstance(model.input, Cells):
             recipe = read_json(folder / model.input.recipe, remedy="bring it back from git")
-            return making.make(model.backbone, model.arguments, recipe, classes, folder=folder)
+            return making.make(model.backbone, model.arguments, recipe, classes, folder=folder, link=self.parts[0].link)
         size = (model.input.height, model.input.width)
         made = models.create(
             model.backbone, model.arguments, classes, pretrained=False, image_size=size, build=model.build, folder=folder
@@ -189,13 +206,25 @@ class Version:
         return models.portable(made, model.mean, model.std)
 
     def oof(self, model: str, view: str) -> Path:
-        """Path of float32 (rows, classes): out-of-fold probabilities in the order of folds.csv; NaN for rows of fold -1."""
+        """Path of float32 (rows, outputs): out-of-fold answers in the order of folds.csv; NaN for rows of fold -1."""
         return self.folder / "oof" / f"{model}-{view}.npy"
 
     def write(self) -> None:
         """Write version.json, the last act of a training or an adoption."""
-        raw = {key: value for key, value in asdict(self).items() if key != "folder"}
+        raw = {key: value for key, value in asdict(self).items() if key != "folder" and (value or key != "heads")}
         write_json(self.folder / FILE, {"schema": SCHEMA, **raw})
+
+
+def told(heads: Sequence[Head]) -> tuple[Head, ...]:
+    """What a record says of the heads: nothing, when there is one of classes."""
+    return () if len(heads) == 1 and heads[0].link == SOFTMAX else tuple(heads)
+
+
+def bearable(allowed: float, metric: Metric, score: float, heads: Sequence[Head]) -> float:
+    """By how much a score may get worse: by `allowed`; of numbers, whose errors have a unit, by that share of it."""
+    if heads[0].link != IDENTITY:
+        return allowed
+    return allowed * (max(1.0, abs(score)) if metric.greater_is_better else abs(score))
 
 
 def load(folder: Path) -> Version:
@@ -206,8 +235,9 @@ def load(folder: Path) -> Version:
     try:
         found = tuple(_model(model) for model in raw.pop("models"))
         raw.update({key: tuple(raw.get(key, ())) for key in ("classes", "prior", "notes")})
+        raw["heads"] = tuple(record(Head, head) for head in raw.get("heads", ()))
         return Version(folder=folder, models=found, **raw)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ContractError) as error:
         raise UserError(
             "not a version record", file=folder / FILE, found=error, remedy="bring the file back from git, or train again"
         ) from None

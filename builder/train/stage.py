@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
+    from builder.metrics import Metric
 
 STARTED = "training.json"
 __all__ = ["current", "digest", "train"]
@@ -46,6 +47,7 @@ class Job:
     folds: NDArray[np.int64]
     folder: Path
     learners: tuple[Learner, ...]
+    metric: Metric
     report: Report
 
     @property
@@ -86,20 +88,20 @@ def train(
         if done:
             return done, False
         # Whatever can be wrong with the input shows before a version's folder exists.
-        assignment = folds.assign(rows.codes, config.cv, rows.groups, rows.times)
+        assignment = folds.of(rows, config.cv)
+        metric = metrics.of(config.competition.metric, rows.heads, workspace.kernels / name)
         made = [learners.Given(config, model, rows, root, workspace, name, report) for model in config.model]
         learning = tuple(learners.of(given) for given in made)
         for learner in learning:
             learner.check()
         folder = _folder(workspace.weights(name), key, resume=resume or fold is not None)
-        job = Job(config, rows, assignment, folder, learning, report)
+        job = Job(config, rows, assignment, folder, learning, metric, report)
         return _trained_version(job, name, key, fold), True
 
 
 def _trained_version(job: Job, name: str, key: str, fold: int | None) -> Version | None:
     """Train what is missing; the version when all folds are there."""
-    labels = [job.rows.classes[code] for code in job.rows.codes]
-    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, job.folds, labels))
+    write_text(job.folder / record.FOLDS, folds.to_csv(job.rows.ids, job.folds, job.rows.told))
     started = time.perf_counter()
     every = range(job.config.cv.folds)
     chosen = every if fold is None else [fold]
@@ -145,8 +147,7 @@ def _train_fold(job: Job, learner: Learner, fold: int) -> str:
 
     fitted = learner.fit(learn, job.config.train.seed + 1000 * job.learners.index(learner) + fold, told_step)
     elapsed = time.perf_counter() - started
-    metric = metrics.get(job.config.competition.metric)
-    score = metric.or_none(job.rows.codes[held_out], fitted.probabilities(learner.shown, held_out))
+    score = job.metric.or_none(job.rows.y[held_out], fitted.answers(learner.shown, held_out))
     weights = job.folder / "checkpoints" / f"{learner.name}-f{fold}{learner.suffix}"
     fitted.save(weights)
     fact = Checkpoint(fold, weights.name, sha256_file(weights), weights.stat().st_size, score, elapsed)
@@ -164,6 +165,7 @@ def _finish(job: Job, name: str, key: str, seconds: float, device: str) -> Versi
         folder=job.folder,
         metric=job.config.competition.metric,
         classes=job.rows.classes,
+        heads=record.told(job.rows.heads),
         prior=job.rows.prior,
         rows=len(job.rows.ids),
         folds=job.config.cv.folds,
@@ -195,7 +197,7 @@ def _trained(job: Job, learner: Learner) -> TrainedModel:
         input=learner.input,
         checkpoints=points,
         views=tuple(found),
-        score=oof.score(job.config.competition.metric, job.rows.codes, found["identity"]),
+        score=oof.score(job.metric, job.rows.y, found["identity"]),
         build=model.build,
         sources=learner.keep(job.folder),
         **learner.facts(),

@@ -10,7 +10,7 @@ import pytest
 
 from builder import config as configs
 from builder.afar import parcel, scenery
-from builder.competition import read_table
+from builder.competition import read_table, train_rows
 from builder.pipeline import Kernel
 from builder.rehearse import draft, hidden
 from builder.runtime import answers, clock, mounts, supervisor
@@ -116,6 +116,36 @@ def test_competitions_without_images(tmp_path, monkeypatch, kind):
     for name in ("test.csv", sample.name):
         assert (built / name).read_bytes() == (made.competition / name).read_bytes(), name
     assert json.loads((tmp_path / "fake" / "rehearsal" / "folds.json").read_text()) == json.loads(made.folds.read_text())
+
+
+@pytest.mark.parametrize("kind", ["columns", "heads"])
+def test_several_targets_are_cut_out_of_the_same_table_and_none_travels(tmp_path, monkeypatch, kind):
+    root = competitions_cells.write_several(tmp_path / "real" / "input" / "competitions" / "tiny-several", kind)
+    write_text(tmp_path / "space" / "kernels" / "cells" / "kernel.toml", competitions_cells.several_config(root, kind))
+    monkeypatch.chdir(tmp_path / "space")
+    kernel = Kernel(Workspace(tmp_path / "space"), "cells")
+    rows = train_rows(kernel.config, root)
+    answer = Answer("submission.csv", "row_id", kind, kernel.config.data.targets, rows.classes, heads=rows.heads)
+    fold_of = dict.fromkeys(rows.ids, 1)
+    scene, made = at_home(kernel, SimpleNamespace(answer=answer), 200, tmp_path / "home", fold_of)
+    scenery.build(scene, tmp_path / "real", tmp_path / "fake", rows=True)
+    built = tmp_path / "fake" / "input" / "competitions" / "tiny-several"
+    for name in ("test.csv", "sample_submission.csv"):
+        assert (built / name).read_bytes() == (made.competition / name).read_bytes(), name
+    solution = read_table(made.solution)
+    assert {name: set(solution[name]) for name in answer.columns} == {
+        name: set(read_table(root / "train.csv")[name]) for name in answer.columns
+    }
+    table = read_table(root / "train.csv")
+    for name in answer.columns:
+        table[name] = table[name].to_numpy()[::-1]
+    table.to_csv(root / "train.csv", index=False)
+    other, _ = at_home(kernel, SimpleNamespace(answer=answer), 200, tmp_path / "other", fold_of)
+    assert unpacked_places(other) == unpacked_places(scene), "the rows that are drawn tell nothing of what they hold"
+
+
+def unpacked_places(scene):
+    return {**scene, "rows": scenery.unpacked(scene["rows"])}
 
 
 @pytest.mark.parametrize("layout", ["typed", "classic"])

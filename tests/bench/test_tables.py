@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from builder.networks.table import mlp
 from builder.recipes.table import table
 from builder.runtime import cells
+from builder.runtime.heads import single
 from builder.runtime.hooks import Hooks
 from builder.train import boosting
 
@@ -74,8 +75,8 @@ def learned_mlp(recipe, material, codes, rows, seed):
 
 def boosted(kind):
     def learn(recipe, material, codes, rows, seed):
-        booster = boosting.fit(kind, recipe, material, codes, rows, 2, seed, {})
-        return lambda array: boosting.probabilities(booster, array)
+        booster = boosting.fit(kind, recipe, material, codes, rows, single("01"), seed, {})
+        return lambda array: boosting.answers(booster, array, single("01"))
 
     return learn
 

@@ -16,6 +16,7 @@ from builder.export import onnx_format, source
 from builder.networks import text as networks
 from builder.recipes import text as recipes
 from builder.runtime import cells, hooks
+from builder.runtime.heads import single
 from builder.train import linear
 from tests.benchmarks import throughput
 
@@ -100,7 +101,7 @@ def test_the_linear_baseline(reviews):
     for told, learner in zip(out, ("logistic", "bayes"), strict=True):
         began = time.perf_counter()
         for learned, seen in folds:
-            module = linear.fit(recipe, material, codes, learned, 2, 0, {"learner": learner})
+            module = linear.fit(recipe, material, codes, learned, single("01"), 0, {"learner": learner})
             with torch.inference_mode():
                 for places, feeds in material.pick(seen).batches("identity", BATCH):
                     told[seen[places]] = torch.softmax(module(*map(torch.from_numpy, feeds.values())), dim=1).numpy()[:, 1]

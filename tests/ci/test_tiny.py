@@ -2,18 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from builder import cli, competition, pipeline, scoring
+from builder import cli, competition, metrics, pipeline, scoring
 from builder import config as configs
 from builder.ci import noise, tiny
 from builder.cli import ci  # noqa: F401  importing it registers its commands
+from builder.competition import targets
 from builder.errors import UserError
-from builder.runtime.contract import Answer
+from builder.runtime.contract import Answer, Head
 from builder.standin import control
-from builder.workspace import Workspace
+from builder.workspace import Workspace, write_text
 from tests import competitions, competitions_cells, records
-from tests.competitions_cells import TABLE, TASKS, TEXT
+from tests.competitions_cells import OWN, SEVERAL, TABLE, TASKS, TEXT
 
 MORE = """
 [[model]]
@@ -210,6 +212,76 @@ def test_every_form_of_a_plan_is_one_that_a_stand_in_scores(cells, tmp_path, for
     assert added["rows"] == noise.HIDDEN * (2 if key else 1)
     solution = scoring.read_table(tmp_path / "hidden" / "solution.csv")
     assert set(solution["Usage"]) == {"Public", "Private"}
+
+
+@pytest.fixture
+def several(workspace, tmp_path):
+    """Make the kernel of a competition that predicts something else than one class of each row, whose data are nowhere."""
+
+    def make(kind, metric=""):
+        text = competitions_cells.several_config(tmp_path / "nowhere", kind, metric=metric)
+        write_text(workspace.kernels / "cells" / "kernel.toml", text)
+        return workspace.kernels / "cells"
+
+    return make
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_every_kind_of_truth_has_its_noise(several, tmp_path, kind):
+    made = tiny.make(several(kind), tmp_path / "tiny")
+    config = configs.load(made.workspace.kernels / "cells")
+    rows = competition.train_rows(config, made.data)
+    assert rows.heads[0].link == {"classes": "softmax", "multilabel": "sigmoid", "numbers": "identity"}[config.data.truth]
+    assert len({tuple(np.atleast_1d(row)) for row in rows.y}) > 1
+    assert list(competition.read_table(made.data / "sample_submission.csv").columns) == ["row_id", *config.data.targets]
+    added = control.add_competition(
+        tmp_path / "home", "tiny-several", data=made.data, hidden=made.hidden, metric=config.competition.metric
+    )
+    assert added["rows"] == noise.HIDDEN
+    judge = metrics.of(config.competition.metric, rows.heads)
+    truth = competition.read_table(made.hidden / "solution.csv")[list(config.data.targets)]
+    cells = [json.dumps(list(row)) if len(row) > 1 else row[0] for row in truth.itertuples(index=False)]
+    for half in (cells[: noise.HIDDEN // 2], cells[noise.HIDDEN // 2 :]):
+        y = targets.parse(half, rows.heads)
+        assert judge.or_none(y, np.tile(rows.prior, (len(y), 1))) is not None, "both parts can be scored"
+
+
+def test_the_noise_has_the_labels_and_the_form_of_the_plan(several, tmp_path):
+    kernel, heads = several("strings"), (Head("", "sigmoid", ("u", "v", "w", "x")),)
+    answer = Answer("submission.csv", "row_id", "columns", ("p_x", "p_w", "p_v", "p_u"), ("u", "v", "w", "x"), heads=heads)
+    facts = noise.Facts(answer, {"document": noise.TEXTS})
+    noise.write(configs.load(kernel), facts, tmp_path / "data", tmp_path / "hidden")
+    told = competition.read_table(tmp_path / "data" / "train.csv")["topics"]
+    assert {label for cell in told for label in cell.split()} == {"u", "v", "w", "x"}
+    solution = competition.read_table(tmp_path / "hidden" / "solution.csv")
+    assert list(solution.columns) == ["row_id", *answer.columns, "Usage"]
+    assert [set(solution[name]) for name in answer.columns] == [{"0", "1"}] * 4
+
+
+def test_a_plan_of_what_kernel_toml_no_longer_predicts_tells_nothing(several, tmp_path):
+    kernel = several("numbers")
+    stale = Answer("submission.csv", "row_id", "labels", ("price",), ("cheap", "dear"))
+    noise.write(configs.load(kernel), noise.Facts(stale, {"size": noise.NUMBERS}), tmp_path / "data", tmp_path / "hidden")
+    assert competition.train_rows(configs.load(kernel), tmp_path / "data").heads[0].classes == ("price", "age")
+
+
+def test_a_stand_in_scores_by_a_metric_of_the_same_kind_where_the_kernel_has_one_of_its_own(several, tmp_path):
+    kernel = several("number", metric="metric.py:error")
+    write_text(kernel / "metric.py", OWN)
+    made = tiny.make(kernel, tmp_path / "tiny")
+    assert (made.metric, configs.load(made.workspace.kernels / "cells").competition.metric) == ("mae", "metric.py:error")
+    added = control.add_competition(tmp_path / "home", "tiny", data=made.data, hidden=made.hidden, metric=made.metric)
+    assert added["rows"] == noise.HIDDEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["strings", "columns", "numbers", "heads"])
+def test_every_stage_of_a_kernel_of_several_targets_works_on_noise(several, capfd, kind):
+    several(kind)
+    code = cli.run(["ci", "tiny", "cells", "--json"])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    assert json.loads(out)["label"] == "Scored"
 
 
 @pytest.mark.slow

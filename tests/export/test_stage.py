@@ -98,7 +98,7 @@ def test_out_of_fold_predictions_are_those_of_the_exported_files(exported, view)
         held_out = np.flatnonzero(folds == model.fold)
         answered = backends.open(made.folder / model.file).run(views.get(view).apply(pixels[held_out]))
         np.testing.assert_allclose(oof[held_out], answered, atol=1e-5)
-    assert made.scores["resnet"][view] == pytest.approx(metrics.get(version.metric)(rows.codes, oof))
+    assert made.scores["resnet"][view] == pytest.approx(metrics.get(version.metric)(rows.y, oof))
     if view == "identity":
         np.testing.assert_allclose(oof, np.load(version.oof("resnet", "identity")), atol=parity.LIMITS["fp32"])
 

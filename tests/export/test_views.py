@@ -50,7 +50,7 @@ def test_a_competition_with_views_of_other_sizes_from_pixels_to_predictions(work
             held_out = folds == one.fold
             np.testing.assert_allclose(oof[held_out], backends.open(made.folder / one.file).run(seen[held_out]), atol=1e-5)
         np.testing.assert_allclose(oof, np.load(version.oof("resnet", view)), atol=parity.LIMITS["fp32"])
-        assert made.scores["resnet"][view] == pytest.approx(metrics.get(version.metric)(rows.codes, oof))
+        assert made.scores["resnet"][view] == pytest.approx(metrics.get(version.metric)(rows.y, oof))
     for one in made.models:
         steps = [(rung.view, rung.batch, rung.sizes) for rung in one.ladder]
         larger = {"height": 48, "width": 48}

@@ -80,7 +80,7 @@ def test_references_are_few_ascending_and_spread_over_all_rows():
         for label, some in enumerate(family):
             assert list(some) == sorted(some)
             assert (some[0], some[-1]) == pytest.approx((p[:, label].min(), p[:, label].max()), rel=1e-5)
-            ranks = blends._ranks(p[None].astype(float), (family,))[0, :, label]
+            ranks = blends.ranks(p[None].astype(float), (family,))[0, :, label]
             assert np.quantile(ranks, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.02)
 
 

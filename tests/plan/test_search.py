@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.plan import blend
+from builder.plan import blend, planner
 from builder.plan import folds as folding
 from builder.plan.prices import Prices
 from builder.plan.search import Search, hull
@@ -121,6 +121,37 @@ def test_what_folds_win_is_seen_without_labels():
     won, heat = folding.Folds(world.unlabelled).gain(weights, np.array([5, 5]), single)
     assert true / 2 <= won <= true * 2
     assert abs(heat - best) < abs(single - best)
+
+
+def test_what_stands_for_the_truth_is_as_sure_as_it_is_right():
+    """Weights are sought on rows that are harder than most; a temperature from these rows would be far too high."""
+    world = World(3, (2.0, 2.5), rows=8000, few=1000, test=1000)
+    _, facts = planner.calibrated(world.evidence)
+    search, _, full = planner._prepared(world.families, facts, Prices.of_families(world.families, 0), equal=False)
+    p = blend.pooled(world.test.mean(axis=1), full)
+    right = (p.argmax(axis=1) == world.truth).mean()
+    assert search.folds.truth.max(axis=1).mean() == pytest.approx(right, abs=0.03)
+
+
+def test_weights_for_several_folds_turn_to_what_folds_help_most():
+    """A noisy family, cheap to average, and a calm one; with one fold each, or without unlabelled rows, nothing moves."""
+    draw = np.random.default_rng(0)
+    world = World(4, (1.0, 1.5), rows=1500, few=400, folds=5)
+    noisy = np.exp(np.log(world.unlabelled[0]) + draw.normal(0, 1.5, world.unlabelled[0].shape))
+    unlabelled = np.stack([noisy / noisy.sum(axis=-1, keepdims=True), np.repeat(world.unlabelled[1][:1], 5, axis=0)])
+    subsets, both = Subsets(world.oof, world.y), frozenset((0, 1))
+    prices = Prices.of_families(world.families, 0)
+    search = Search(subsets, folding.Folds(unlabelled, full=subsets.weights(both)), prices, [5, 5])
+    assert search.weights((5, 5))[0][0] > subsets.weights(both)[0] + 0.01
+    assert search.weights((5, 5))[0].sum() == pytest.approx(1, abs=1e-5)
+    for still in (search.weights((1, 1)), Search(subsets, None, prices, [5, 5]).weights((5, 5))):
+        np.testing.assert_allclose(still[0], subsets.weights(both))
+
+
+def test_cheap_first_keeps_the_units_and_pays_for_the_cheap_ones_first():
+    world = World(1, (1.0, 1.5, 2.0), seconds=[3.0, 1.0, 2.0])
+    search = Search(Subsets(world.oof, world.y), None, Prices.of_families(world.families, 0), [3] * 3)
+    assert search.cheap_first((0, 0, 2, 1, 0, 1)) == (1, 2, 0, 1, 0, 0)
 
 
 def test_one_fold_wins_nothing_and_more_folds_win_more():

@@ -124,6 +124,40 @@ def test_judgement(tmp_path: Path, text: str | None, label: str) -> None:
         assert judge.judge(tmp_path / "working", "submission.csv", form) == 2
 
 
+TOPICS = "id,topics\n7,war love\n8,love\n9,\n10,fun war\n11,love fun\n12,fun\n13,war\n14,fun war love\n15,love\n16,war\n"
+BREEDS = "id,topics\n7,Great Dane\n8,Sheep Dog\n9,Great Dane\n10,Sheep Dog\n"
+REMARKS = "id,topics\n7,the cat sat on the mat\n8,on the mat the cat sat\n9,the mat\n10,a cat on a mat\n"
+RANKED = "id,topics\n7,a\n8,b\n9,c\n10,a\n11,b\n12,c\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "shown", "given", "fits"),
+    [
+        (TOPICS, "war", "love war fun", True),  # in an order of its own, and together as in no training row
+        (TOPICS, "war", "", True),
+        (TOPICS, "war", "peace", False),
+        (BREEDS, "Great Dane", "Sheep Dog", True),
+        (BREEDS, "Great Dane", "Sheep Dane", False),
+        (REMARKS, "the mat", "something else", True),
+        (RANKED, "a b", "c a", True),
+        (RANKED, "a b", "c d", False),
+        (RANKED, "a", "c a", False),
+    ],
+    ids=["new set", "no label", "new label", "classes with blanks", "no class", "texts", "ranked", "new rank", "one of each row"],
+)
+def test_label_strings_are_judged_label_by_label(tmp_path: Path, train: str, shown: str, given: str, fits: bool) -> None:
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "sample_submission.csv").write_text(f"id,topics\n1,{shown}\n")
+    (tmp_path / "submission.csv").write_text(f"id,topics\n1,{given}\n")
+    form = judge.form_of(tmp_path)
+    if fits:
+        assert judge.judge(tmp_path, "submission.csv", form) == 1
+        return
+    with pytest.raises(Rejected, match=r"classes of train\.csv") as raised:
+        judge.judge(tmp_path, "submission.csv", form)
+    assert raised.value.label == judge.SCORING_ERROR
+
+
 def test_a_sample_without_rows_asks_for_a_file_without_rows(tmp_path: Path) -> None:
     (tmp_path / "sample_submission.csv").write_text("id,y\n")
     (tmp_path / "submission.csv").write_text("id,y\n")

@@ -79,7 +79,7 @@ def test_what_was_not_changed_is_as_in_the_training_table(world, name):
     known = {row.image: row for row in before.rows}
     for row in changed.rows:
         original = known[row.image]
-        assert (row.label, row.fold) == (original.label, original.fold)
+        assert (row.truth, row.fold) == (original.truth, original.fold)
         if not row.changed:
             assert {**row.cells, "image_id": ""} == {**original.cells, "image_id": ""}
             shown = made.competition / "test_images" / f"{row.cells['image_id']}.png"

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from kkb_runtime import backends
+from kkb_runtime.contract import Head
 
 RNG = np.random.default_rng(5)
 TABLE = RNG.standard_normal((300, 4)).astype(np.float32)
@@ -19,6 +20,7 @@ def trained(kind, classes=2, objective=None):
     package = pytest.importorskip(kind, reason=f"the image's packages have no {kind}: tested with .venv")
     target = np.digitize(SCORE, np.quantile(SCORE, np.arange(1, classes) / classes))
     many = {"num_class": classes} if classes > 2 else {}
+    target = target + 1.0 if objective else target  # those of gamma must be above 0
     if kind == "lightgbm":
         settings = {"objective": objective or ("multiclass" if many else "binary"), "verbosity": -1, "num_leaves": 7, **many}
         data = package.Dataset(TABLE, target, categorical_feature=[3])
@@ -94,7 +96,51 @@ def test_half_a_file_and_another_file_are_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "objective"), [("lightgbm", "regression"), ("lightgbm", "poisson"), ("xgboost", "reg:squarederror")]
+    ("kind", "objective"),
+    [
+        ("lightgbm", "regression"),
+        ("lightgbm", "regression_l1"),
+        ("xgboost", "reg:squarederror"),
+        ("xgboost", "reg:absoluteerror"),
+        ("xgboost", "reg:pseudohubererror"),
+    ],
+)
+def test_a_number_is_one_output_in_the_targets_own_unit(tmp_path, kind, objective):
+    package = pytest.importorskip(kind, reason=f"the image's packages have no {kind}: tested with .venv")
+    settings = {"objective": objective, "verbosity": -1 if kind == "lightgbm" else 0, "seed": 1}
+    if kind == "lightgbm":
+        booster = package.train(settings, package.Dataset(TABLE, 40 * SCORE + 7), 12)
+        data, told = booster.model_to_string().encode(), booster.predict(TABLE)
+    else:
+        booster = package.train(settings, package.DMatrix(TABLE, 40 * SCORE + 7), 12)
+        data, told = bytes(booster.save_raw("json")), booster.predict(package.DMatrix(TABLE))
+    model = backends.open(written(tmp_path, kind, data), "cpu", 1, kind)
+    heads = (Head("", "identity", ("y",), (0.0,), (1.0,)),)
+    found = model.run(TABLE, heads)
+    assert found.shape == (len(TABLE), 1)
+    np.testing.assert_allclose(found[:, 0], told, rtol=1e-6)
+    assert model.run(TABLE[:0], heads).shape == (0, 1)
+    with pytest.raises(backends.OutputError, match=r"shape \(300, 1\), expected \(rows, 2\)"):
+        model.run(TABLE, (Head("", "identity", ("y", "z")),))
+
+
+@pytest.mark.parametrize("together", ["one_output_per_tree", "multi_output_tree"])
+@pytest.mark.parametrize(("objective", "link"), [("reg:squarederror", "identity"), ("binary:logistic", "sigmoid")])
+@pytest.mark.parametrize("targets", [2, 3])
+def test_several_targets_of_one_booster_are_as_many_outputs(tmp_path, objective, link, targets, together):
+    package = pytest.importorskip("xgboost", reason="the image's packages have no xgboost: tested with .venv")
+    y = np.stack([SCORE * (place + 1) > place for place in range(targets)], axis=1).astype(np.float32)
+    settings = {"objective": objective, "verbosity": 0, "multi_strategy": together, "tree_method": "hist"}
+    booster = package.train(settings, package.DMatrix(TABLE, y), 8)
+    model = backends.open(written(tmp_path, "xgboost", bytes(booster.save_raw("json"))), "cpu", 1, "xgboost")
+    found = model.run(TABLE, (Head("", link, tuple("abc"[:targets])),))
+    np.testing.assert_allclose(found, booster.predict(package.DMatrix(TABLE)), atol=1e-6)
+    assert model.run(TABLE[:0], (Head("", link, tuple("abc"[:targets])),)).shape == (0, targets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective"),
+    [("lightgbm", "poisson"), ("lightgbm", "gamma"), ("xgboost", "count:poisson"), ("xgboost", "reg:gamma")],
 )
 def test_scores_that_are_no_logits_are_refused(tmp_path, kind, objective):
     with pytest.raises(backends.BackendError, match="objective"):

@@ -38,8 +38,8 @@ def there(workspace, tmp_path, request):
     write_text(workspace.kernels / "texts-one" / "kernel.toml", tiny.config(root, tiny.TEXT, models=MODELS))
     settings = config.load(workspace.kernels / "texts-one")
     rows = competition.train_rows(settings, root)
-    assigned = folds.assign(rows.codes, settings.cv, rows.groups, rows.times)
-    write_text(given / "folds.csv", folds.to_csv(rows.ids, assigned, [rows.classes[code] for code in rows.codes]))
+    assigned = folds.of(rows, settings.cv)
+    write_text(given / "folds.csv", folds.to_csv(rows.ids, assigned, rows.told))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     oof = np.zeros((40, 2), dtype=np.float32)
     for fold in (0, 1):

@@ -5,6 +5,8 @@ import pytest
 
 from builder.errors import ConfigError, UserError
 from builder.runtime import backends
+from builder.runtime.contract import Head
+from builder.runtime.heads import single
 from builder.runtime.tables import Table
 from builder.train import boosting
 
@@ -20,12 +22,20 @@ LEARN, HELD = np.arange(0, ROWS, 2), np.arange(1, ROWS, 2)
 FEW = {"num_boost_round": 20}
 
 
+def of(classes):
+    return single([str(code) for code in range(classes)])
+
+
 def target(classes=2):
     return np.digitize(SCORE, np.quantile(SCORE, np.arange(1, classes) / classes)).astype(np.int64)
 
 
+def answered(booster, table, heads=None):
+    return boosting.answers(booster, table, heads or of(booster.answer(table[:1]).shape[1]))
+
+
 def fitted(kind, codes=None, rows=LEARN, classes=2, seed=0, material=MATERIAL, **arguments):
-    return boosting.fit(kind, RECIPE, material, target(classes) if codes is None else codes, rows, classes, seed, arguments)
+    return boosting.fit(kind, RECIPE, material, target(classes) if codes is None else codes, rows, of(classes), seed, arguments)
 
 
 SLOWER = [boosting.KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in boosting.KINDS[1:])]
@@ -34,7 +44,7 @@ SLOWER = [boosting.KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for ki
 @pytest.mark.parametrize("classes", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", boosting.KINDS)
 def test_what_was_learned_holds_for_rows_that_were_not_seen(kind, classes):
-    found = boosting.probabilities(fitted(kind, classes=classes), ARRAY[HELD])
+    found = answered(fitted(kind, classes=classes), ARRAY[HELD])
     assert found.dtype == np.float32
     assert found.shape == (len(HELD), classes)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
@@ -61,17 +71,17 @@ def test_home_reads_its_file_back_and_the_notebook_answers_bit_for_bit_the_same(
     booster = fitted(kind, classes=classes, **FEW)
     path = tmp_path / f"trees-f0{boosting.SUFFIXES[kind]}"
     boosting.save(booster, path)
-    expected = boosting.probabilities(booster, ARRAY)
-    np.testing.assert_array_equal(boosting.probabilities(boosting.load(path), ARRAY), expected)
+    expected = answered(booster, ARRAY)
+    np.testing.assert_array_equal(answered(boosting.load(path), ARRAY), expected)
     np.testing.assert_array_equal(backends.open(path, "cpu", 2, kind).run({"table": ARRAY}), expected)
     for at in (0, 7):
-        np.testing.assert_array_equal(boosting.probabilities(booster, ARRAY[at : at + 1]), expected[at : at + 1])
+        np.testing.assert_array_equal(answered(booster, ARRAY[at : at + 1]), expected[at : at + 1])
 
 
 @pytest.mark.parametrize("kind", SLOWER)
 def test_noise_is_not_learned_by_heart(kind):
     codes = np.random.default_rng(0).integers(0, 2, ROWS)
-    found = boosting.probabilities(fitted(kind, codes), ARRAY[HELD])
+    found = answered(fitted(kind, codes), ARRAY[HELD])
     loss = -np.log(found[np.arange(len(HELD)), codes[HELD]]).mean()
     assert loss < np.log(2) * 1.1
 
@@ -79,8 +89,8 @@ def test_noise_is_not_learned_by_heart(kind):
 @pytest.mark.parametrize("kind", boosting.KINDS)
 def test_few_rows_and_rows_of_one_class_are_learned_from(kind):
     for rows in (LEARN[:7], LEARN[target()[LEARN] == 1]):
-        assert np.isfinite(boosting.probabilities(fitted(kind, rows=rows), ARRAY)).all()
-    absent = boosting.probabilities(fitted(kind, target(3), rows=LEARN[target(3)[LEARN] != 1], classes=3), ARRAY)
+        assert np.isfinite(answered(fitted(kind, rows=rows), ARRAY)).all()
+    absent = answered(fitted(kind, target(3), rows=LEARN[target(3)[LEARN] != 1], classes=3), ARRAY)
     assert np.isfinite(absent).all()
     assert absent[:, 1].mean() < 0.1
 
@@ -121,3 +131,55 @@ def test_files_that_are_no_models_are_told(tmp_path):
         boosting.load(tmp_path / "m.xgb.json")
     with pytest.raises(ValueError, match=r"end in \.lgb\.txt"):
         boosting.save(fitted("lightgbm", **FEW), tmp_path / "m.xgb.json")
+
+
+LABELS = (Head("", "sigmoid", ("a", "b", "c")),)
+NUMBER = (Head("", "identity", ("x",), (50.0,), (7.0,)),)
+NUMBERS = (Head("", "identity", ("x", "y"), (50.0, -1e4), (7.0, 1e3)),)
+NUMBERED = np.stack([50 + 7 * SCORE, -1e4 - 1e3 * ARRAY[:, 1]], axis=1)
+ANSWERED = [("xgboost", LABELS), ("lightgbm", NUMBER), ("xgboost", NUMBER), ("xgboost", NUMBERS)]
+
+
+def truth(asked):
+    if asked is LABELS:
+        return np.stack([SCORE > 0, ARRAY[:, 0] > 0.5, ARRAY[:, 1] < -0.3], axis=1).astype(np.int64)
+    return NUMBERED[:, : len(asked[0].classes)]
+
+
+def grown(kind, asked, rows=LEARN, y=None, **arguments):
+    return boosting.fit(kind, RECIPE, MATERIAL, truth(asked) if y is None else y, rows, asked, 0, arguments)
+
+
+@pytest.mark.parametrize(("kind", "asked"), ANSWERED)
+def test_labels_and_numbers_are_learned_and_read_back_bit_for_bit(tmp_path, kind, asked):
+    booster, y = grown(kind, asked, num_boost_round=150), truth(asked)
+    found = boosting.answers(booster, ARRAY, asked)
+    assert found.shape == y.shape
+    if asked is LABELS:
+        assert ((found[HELD] > 0.5) == y[HELD]).mean() > 0.8
+    else:
+        assert (np.abs(found[HELD] - y[HELD]).mean(axis=0) < 0.6 * np.abs(y[HELD] - y.mean(axis=0)).mean(axis=0)).all()
+    path = tmp_path / f"trees-f0{boosting.SUFFIXES[kind]}"
+    boosting.save(booster, path)
+    np.testing.assert_array_equal(boosting.answers(boosting.load(path), ARRAY, asked), found)
+    np.testing.assert_array_equal(backends.open(path, "cpu", 2, kind).run({"table": ARRAY}, asked), found)
+    np.testing.assert_array_equal(boosting.answers(booster, ARRAY[7:8], asked), found[7:8])
+
+
+@pytest.mark.parametrize(("kind", "asked"), [ANSWERED[1], *(pytest.param(*one, marks=pytest.mark.slow) for one in ANSWERED)])
+def test_how_many_trees_are_right_is_found_for_them_too(kind, asked):
+    found = boosting.answers(grown(kind, asked), ARRAY, asked)
+    few = boosting.answers(grown(kind, asked, num_boost_round=3), ARRAY, asked)
+    errors = [np.abs(one[HELD] - truth(asked)[HELD]).mean() for one in (found, few)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+@pytest.mark.parametrize(("kind", "asked"), ANSWERED)
+def test_few_rows_and_targets_that_never_change_are_answered(kind, asked):
+    for rows in (LEARN[:7], LEARN[:3]):
+        assert np.isfinite(boosting.answers(grown(kind, asked, rows), ARRAY, asked)).all()
+    same = np.repeat(truth(asked)[:1], ROWS, axis=0)
+    found = boosting.answers(grown(kind, asked, y=same), ARRAY, asked)
+    assert np.isfinite(found).all()
+    spread = np.array(asked[0].spread or 1.0)
+    assert (np.abs(found - same) / spread).max() < 0.3

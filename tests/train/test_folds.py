@@ -1,6 +1,7 @@
 """Folds: every row once, classes even, the same each time, and written so that they are read back."""
 
 import csv
+import warnings
 
 import numpy as np
 import pytest
@@ -65,3 +66,25 @@ def test_the_file_is_read_back_whatever_is_in_the_ids(tmp_path):
     np.testing.assert_array_equal(again[1], found)
     with (tmp_path / record.FOLDS).open(newline="", encoding="utf-8") as stream:
         assert next(csv.reader(stream)) == ["id", "fold", "target"]
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 999), count=st.integers(2, 5), sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6))
+def test_strata_that_are_no_classes_may_be_as_rare_as_they_like(seed, count, sizes):
+    """Rare combinations of labels, or few different numbers: rows are shared evenly, nothing is refused, nobody is warned."""
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    if len(codes) < count:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = folds.assign(codes, CrossValidation(folds=count, seed=seed), classes=False)
+    per_fold = np.bincount(found, minlength=count)
+    assert per_fold.max() - per_fold.min() <= len(sizes)
+    assert per_fold.min() > 0
+
+
+def test_a_class_with_too_few_rows_is_refused_and_a_label_with_too_few_is_not():
+    codes = np.array([0] * 20 + [1])
+    with pytest.raises(UserError, match="at least one row of each class per fold"):
+        folds.assign(codes, CrossValidation(folds=3))
+    assert len(folds.assign(codes, CrossValidation(folds=3), classes=False)) == 21

@@ -69,7 +69,7 @@ def test_out_of_fold_predictions_are_those_of_the_model_that_did_not_see_the_row
     rows = competition.train_rows(config, root)
     ids, folds, labels = record.read_folds(version.folder / record.FOLDS)
     assert ids == rows.ids
-    assert labels == tuple(rows.classes[code] for code in rows.codes)
+    assert labels == rows.told
     pixels = images.decoded(rows.paths, model.input, root=root, cache=workspace.cache)
     oof = np.load(version.oof("resnet", "identity"))
     assert (oof.shape, oof.dtype) == ((60, 2), np.float32)
@@ -78,9 +78,9 @@ def test_out_of_fold_predictions_are_those_of_the_model_that_did_not_see_the_row
         module = sources.network(config.model[0], 2, pretrained=False)
         models.load_weights(module, version.checkpoint(model, checkpoint.fold))
         held_out = np.flatnonzero(folds == checkpoint.fold)
-        np.testing.assert_allclose(models.probabilities(module, pixels, held_out), oof[held_out], atol=1e-5)
-        assert checkpoint.score == pytest.approx((oof[held_out].argmax(1) == rows.codes[held_out]).mean())
-    assert model.score == pytest.approx((oof.argmax(1) == rows.codes).mean())
+        np.testing.assert_allclose(models.answers(module, pixels, held_out), oof[held_out], atol=1e-5)
+        assert checkpoint.score == pytest.approx((oof[held_out].argmax(1) == rows.y[held_out]).mean())
+    assert model.score == pytest.approx((oof.argmax(1) == rows.y).mean())
 
 
 def test_training_again_changes_nothing(copied):

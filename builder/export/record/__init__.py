@@ -2,7 +2,7 @@
 
 `weights/<name>/vNNN/exports/<digest>/` holds export.json, <model>-f<fold>-<precision>.onnx (or .ts.bin, .lgb.txt, .xgb.json;
 with .onnx.data beside a graph over 2 GB, and <model>.recipe.json beside models that read cells), oof-<model>-<view>.npy, and
-<model>-probe.json with <model>-probe.npy. An `oof` file is float32 (rows, classes): out-of-fold probabilities of the exported
+<model>-probe.json with <model>-probe.npy. An `oof` file is float32 (rows, outputs): out-of-fold answers of the exported
 models in the order of the version's folds.csv, NaN for rows that no model left out. `prices-<machine>.json` is what a run on
 that machine measured; it may come later, and is preferred. A folder without export.json is unfinished.
 """
@@ -80,7 +80,7 @@ class File:
 
 @dataclass(frozen=True)
 class Probe:
-    """Training rows with the probabilities that the source gave them: a run on Kaggle must give the same."""
+    """Training rows with the answers that the source gave them: a run on Kaggle must give the same."""
 
     model: str
     table: File
@@ -96,7 +96,7 @@ class ExportedModel:
     Attributes:
         beside: Files that must lie beside `file`: the weights of a graph over 2 GB, the recipe of a model that reads cells.
         batches: Batch sizes that were compared.
-        max_abs_diff: Largest difference of a probability from the source over all rungs of `precision`.
+        max_abs_diff: Largest difference of an answer from the source over all rungs of `precision`.
         argmax_equal: Share of rows with the same most likely class, close calls left out.
         score: Competition metric on the fold's held-out rows; None where it has none there.
         score_delta: `score` minus that of the source; positive means a larger number, not a better one.
@@ -164,7 +164,7 @@ class Export:
         return tuple(sorted((m for m in self.models if m.name == model), key=lambda m: m.fold))
 
     def oof(self, model: str, view: str) -> Path:
-        """Path of float32 (rows, classes): what the exported folds answered on rows they had not seen."""
+        """Path of float32 (rows, outputs): what the exported folds answered on rows they had not seen."""
         return self.folder / f"oof-{model}-{view}.npy"
 
     def probe(self, model: str) -> Probe | None:

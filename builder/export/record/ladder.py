@@ -1,29 +1,37 @@
-"""The parity ladder as data: how far a portable model is from its source, in probabilities and in the metric."""
+"""The parity ladder as data: how far a portable model is from its source, in answers and in the metric.
+
+Numbers differ in units of their spread, wherever a difference is told or judged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.runtime.backends import OUTPUT
+from builder.runtime.heads import SOFTMAX, apart, slices
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.metrics import Metric
+    from builder.runtime.contract import Head
 
 CLOSE = 1e-3  # rows whose two best source probabilities are closer than this say nothing about the argmax
 
 
 @dataclass(frozen=True)
 class Gap:
-    """How far some probabilities are from their source's.
+    """How far some answers are from their source's.
 
     Attributes:
         rows: Number of rows compared.
-        max_abs_diff: Largest difference of a probability; infinite when one is not finite.
-        argmax_equal: Share of rows with the same most likely class, close calls (CLOSE) left out.
+        max_abs_diff: Largest difference of an answer; infinite when one is not finite.
+        argmax_equal: Share of rows with the same most likely class, close calls (CLOSE) left out; the least share of all heads of
+            classes, 1 without one.
     """
 
     rows: int
@@ -53,8 +61,12 @@ class Rung:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-def gap(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> Gap:
-    """How far probabilities `after` are from those `before`, float (rows, ...) by output name; classes are the last axis."""
+def gap(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]], heads: Sequence[Head] = ()) -> Gap:
+    """How far answers `after` are from those `before`, float (rows, ...) by output name.
+
+    Args:
+        heads: Those of `logits`. Other outputs, and `logits` without any, are probabilities whose last axis are classes.
+    """
     largest, same, rows = 0.0, [], 0
     for name, old in before.items():
         new, rows = after[name], len(old)
@@ -62,27 +74,39 @@ def gap(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -
             raise ValueError(f"{name}: shapes {old.shape} and {new.shape}")
         if not old.size:
             continue
-        largest = max(largest, float(np.nan_to_num(np.abs(new - old), nan=np.inf).max()))
-        if old.shape[-1] > 1:
-            best = np.sort(old, axis=-1)
-            clear = best[..., -1] - best[..., -2] >= CLOSE
-            same.append((new.argmax(-1) == old.argmax(-1))[clear])
-    equal = np.concatenate(same) if same else np.ones(0, dtype=bool)
-    return Gap(rows, largest, float(equal.mean()) if equal.size else 1.0)
+        told = heads if name == OUTPUT else ()
+        largest = max(largest, float(np.nan_to_num(apart(old, new, told), nan=np.inf).max()))
+        places = (
+            [place for head, place in zip(told, slices(told), strict=True) if head.link == SOFTMAX] if told else [slice(None)]
+        )
+        same += [_same(old[..., place], new[..., place]) for place in places if old[..., place].shape[-1] > 1]
+    return Gap(rows, largest, _least(same))
 
 
-def score_delta(metric: Metric, y: NDArray[np.int64], before: NDArray[Any], after: NDArray[Any]) -> float | None:
+def _same(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of the rows that are no close call: whether the most likely class is the same."""
+    best = np.sort(old, axis=-1)
+    clear = best[..., -1] - best[..., -2] >= CLOSE
+    equal: NDArray[np.bool_] = (new.argmax(-1) == old.argmax(-1))[clear]
+    return equal
+
+
+def _least(same: Sequence[NDArray[np.bool_]]) -> float:
+    return min((float(one.mean()) for one in same if one.size), default=1.0)
+
+
+def score_delta(metric: Metric, y: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> float | None:
     """Metric of `after` minus that of `before`; None where it has none."""
     was, now = metric.or_none(y, before), metric.or_none(y, after)
     return None if was is None or now is None else now - was
 
 
-def ensemble(before: NDArray[Any], after: NDArray[Any], metric: Metric, y: NDArray[np.int64]) -> Rung:
-    """The last rung: probabilities float (rows, classes) of a blend of sources, and of the same blend of exported models.
+def ensemble(before: NDArray[Any], after: NDArray[Any], metric: Metric, y: NDArray[Any], heads: Sequence[Head] = ()) -> Rung:
+    """The last rung: answers float (rows, outputs) of a blend of sources, and of the same blend of exported models.
 
-    Rows for which either has none are left out.
+    Rows for which either has none are left out. Without `heads` they are probabilities of the classes of one.
     """
     honest = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
     old, new = before[honest], after[honest]
-    seen = gap({"logits": old}, {"logits": new})
+    seen = gap({OUTPUT: old}, {OUTPUT: new}, heads)
     return Rung("ensemble", "all", "", seen.rows, seen.max_abs_diff, seen.argmax_equal, score_delta(metric, y[honest], old, new))
