@@ -114,6 +114,7 @@ UNFIT = {
     "a vocabulary of its own": (
         text(TEXTS, backbone="hf/bert", model="text = { vocabulary = 500 }"), "model.0.text.vocabulary", "remove it",
     ),
+    "layers of a model without any": (text(TABLES, more="[train]\nlayer_decay = 0.8\n"), "train.layer_decay", "remove it"),
     "a flipped text": (text(TEXTS, more='[inference]\nviews = ["identity", "hflip"]\n'), "inference.views", "change the value"),
     "the end of counted terms": (
         text(TEXTS, backbone="text/linear", more='[inference]\nviews = ["identity", "tail"]\n'), "inference.views", "change",

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from builder.cli import completion
 
+# As a kernel takes its way, for `kkb --help`.
+ORDER = (
+    "demo", "doctor", "init", "new", "fetch", "train", "adopt", "export", "plan", "simulate", "bundle", "render", "rehearse",
+    "preflight", "push", "status", "logs", "output", "submit", "ship", "collect", "prune", "machine", "standin", "ci",
+)  # fmt: skip
+
+
+class InOrder(TyperGroup):
+    """Commands in ORDER; one that is not in it comes last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+
 app = typer.Typer(
     name="kkb",
+    cls=InOrder,
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,

@@ -31,6 +31,7 @@ UNBLENDED = {
     NUMBERS: ("geometric", "rank", "vote", "stack"),
     SEVERAL: ("geometric", "rank", "vote", "stack"),
 }
+LAYERLESS = ("text/lstm", "text/gru", "table/mlp")
 fault = config_faults.unfit
 
 
@@ -115,6 +116,9 @@ def _check_model(config: Config, model: Model, key: str) -> None:
         for name in ("build", "input", *(() if texts else ("checkpoints",))):
             if name in model.model_fields_set and getattr(model, name):
                 raise _foreign(config, f"{key}.{name}", name, IMAGES)
+    if config.train.layer_decay != 1 and model.backbone in LAYERLESS:
+        what = f"{config.train.layer_decay:g} with {model.backbone!r}"
+        raise fault("train.layer_decay", what, "networks with layers: of timm's, or of a Hugging Face folder", "remove it")
     if task != TEXTS and "text" in model.model_fields_set:
         raise _foreign(config, f"{key}.text", "text", TEXTS)
     if model.backbone == "text/linear" and model.text.model_fields_set:

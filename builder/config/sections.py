@@ -116,15 +116,19 @@ class Train(Section):
         batch_size: Samples of a step.
         lr: The highest learning rate.
         weight_decay: Of the optimiser.
+        layer_decay: Of pretrained networks: each layer learns at this share of the rate of the next one; 1: all alike.
         label_smoothing: Share of each label that is spread over all classes.
         augment: What may happen to a training image; leave out what changes its label.
         seed: Of weights, order and augmentation.
     """
 
+    later: ClassVar[frozenset[str]] = frozenset({"layer_decay"})
+
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=64, ge=2)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     augment: tuple[Literal["shift", "hflip", "vflip", "rot90"], ...] = ("shift",)
     seed: int = 0

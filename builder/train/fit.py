@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.shown import Pixels
-from builder.train import losses
+from builder.train import losses, pacing
 
 if TYPE_CHECKING:
     import torch
@@ -82,8 +82,8 @@ def fit(
             return loss
 
         def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.AdamW(self.module.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-            cycle = _schedule(optimizer, recipe, steps, pictures=pictures)
+            optimizer = pacing.optimizer(self.module, recipe)
+            cycle = _schedule(optimizer, steps, pictures=pictures)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     class Told(Callback):
@@ -115,11 +115,12 @@ def fit(
     return str(trainer.strategy.root_device)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Train, steps: int, *, pictures: bool) -> Any:
+def _schedule(optimizer: torch.optim.Optimizer, steps: int, *, pictures: bool) -> Any:
     import torch
 
     if pictures:
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=steps)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm(step / steps))
 
 
