@@ -50,8 +50,8 @@ test: check  ## every law and one case of each kind
 	$(PYTEST) -m 'not slow and not bench'
 
 # Exports are also run by the onnxruntime of Kaggle's generation, which the newest image's environment has.
-test-all: $(READY) $(OTHER)/.ready $(VENV)-2026-08/.ready  ## every case that an issue names
-	KKB_OTHER_CLIENT=$(abspath $(OTHER)) $(PYTEST) -m 'not bench'
+test-all: test $(OTHER)/.ready $(VENV)-2026-08/.ready  ## every case that an issue names: those of `make test`, then the slow ones
+	KKB_OTHER_CLIENT=$(abspath $(OTHER)) $(PYTEST) -m 'slow and not bench'
 	PYTHONPATH=$(abspath $(OTHER)) $(PYTEST) -m 'not bench' tests/remote
 
 # kaggle 2.2.5 asks for a certifi that not every index has; the tests talk plain HTTP to a local server and need none of it.

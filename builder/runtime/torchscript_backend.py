@@ -9,6 +9,7 @@ Never: unpickles code (TorchScript holds none), or runs on the CPU when CUDA was
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 from . import backends
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,8 +51,7 @@ class TorchScript(backends.Backend):
         self.version = str(torch.__version__)
         self.accelerator = accelerator if torch.cuda.is_available() else "cpu"
         self._grant(accelerator, "this session has no GPU that its torch can use")
-        if self.accelerator == "cpu":
-            torch.set_num_threads(max(1, threads))
+        self._threads = max(1, threads)
         extra = {NAMES: ""}
         try:
             with warnings.catch_warnings():
@@ -72,13 +72,27 @@ class TorchScript(backends.Backend):
     def _call(self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
         torch = self._torch
         given = [torch.from_numpy(_writable(feeds[name])).to(self.accelerator) for name in self.inputs]
-        with torch.inference_mode():
+        with self._own_threads(), torch.inference_mode():
             found = self._module(*given)
         tensors = found if isinstance(found, (tuple, list)) else (found,)
         if len(tensors) != len(self.outputs):
             raise backends.BackendError(f"the module returned {len(tensors)} tensors; {NAMES} names {', '.join(self.outputs)}")
         by_name = dict(zip(self.outputs, tensors, strict=True))
         return {name: by_name[name].float().cpu().numpy() for name in names}
+
+    @contextlib.contextmanager
+    def _own_threads(self) -> Iterator[None]:
+        """They are the process's in torch: left behind, they would round a later training's sums otherwise, and slow it down."""
+        torch = self._torch
+        before = torch.get_num_threads()
+        if self.accelerator != "cpu" or before == self._threads:
+            yield
+            return
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _hint(self, extra: Mapping[str, Any]) -> str:
         """Extra files are read before the code is, so that a file of a newer torch can still say so."""

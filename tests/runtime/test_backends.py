@@ -168,6 +168,15 @@ def test_an_onnx_file_for_a_newer_onnxruntime_says_so(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_torchscript_leaves_the_threads_of_the_process_as_they_were(tmp_path):
+    """A training later in the same process would round otherwise."""
+    torch = needed("torch")
+    before = torch.get_num_threads()
+    model = backends.open(torchscript_file(tmp_path), kind="torchscript", threads=before + 1)
+    model.run({"image": IMAGES})
+    assert torch.get_num_threads() == before
+
+
 def test_a_torchscript_file_of_a_newer_torch_says_by_which_and_what_to_do(tmp_path, monkeypatch):
     torch = needed("torch")
     told = {"inputs": ["image"], "outputs": ["logits"], "torch": "99.1.0"}
