@@ -17,7 +17,7 @@ JOBS   ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check fix reference test test-all test-images bench clean
+.PHONY: help install demo check fix reference test test-all test-images bench coverage mutants clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,15 @@ $(OTHER)/.ready: $(READY)
 
 bench: $(READY)  ## everything with a time in it
 	$(BIN)/python -m pytest -m bench -s
+
+coverage: $(READY)  ## how much of the source every test together runs, child processes included; fails when that is too little
+	rm -f $(VENV)/.coverage $(VENV)/.coverage.*
+	$(BIN)/python -m coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -p tests.measured -m 'not bench'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m tests.covered
+
+mutants: $(READY)  ## changes of the planner, the clock and the blends that no test notices; renews tests/mutants.md
+	$(BIN)/python -m tests.mutants
 
 test-images: $(IMAGES:tests/images/%.txt=$(VENV)-%/.ready)  ## the travelling runtime with the packages of Kaggle's images
 	@set -e; for image in $(IMAGES:tests/images/%.txt=%); do \

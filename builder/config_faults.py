@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from builder.config import Config
 
 UNFIT = "unfit"
+EACH = "one for each target: kind=accuracy, price=r2"
 EXAMPLES = {"classes": "accuracy, logloss or f1_macro", "multilabel": "mean(auc) or f1_samples", "numbers": "rmse or mae"}
 
 
@@ -105,7 +106,7 @@ def refuse_metric(path: Path, config: Config) -> None:
     from builder.metrics import heads
 
     name, truth, targets = config.competition.metric, config.data.truth, config.data.targets
-    several = truth == metrics.CLASSES and len(targets) > 1
+    several, kinds = config.data.headed, config.data.truths or (str(truth),)
     try:
         found = heads.each(name, targets, path.parent) if several else [metrics.get(name, path.parent)]
     except UserError as error:
@@ -113,7 +114,7 @@ def refuse_metric(path: Path, config: Config) -> None:
         what = f"'competition.metric' is not right: {error.what}" if heads.GIVEN in name else "'competition.metric' is not known"
         raise ConfigError(what, file=path, **told) from None
     if heads.GIVEN in name and targets and not several:
-        expected = f"one metric of {truth}, such as {EXAMPLES[truth]}"
+        expected = f"one metric of {truth}, such as {EXAMPLES[str(truth)]}"
         raise ConfigError(
             "'competition.metric' is one for each of several targets with classes",
             file=path,
@@ -121,13 +122,14 @@ def refuse_metric(path: Path, config: Config) -> None:
             expected=expected,
             remedy="check competition.metric, data.target and data.truth",
         )
-    for metric in found:
-        ranked = several and metric.prediction == metrics.RANKING
-        if ranked or (metric.truths and truth not in metric.truths):
+    for number, metric in enumerate(found):
+        ranked, kind = several and metric.prediction == metrics.RANKING, kinds[number]
+        of = f" of {targets[number]}" if config.data.mixed else ""
+        if ranked or (metric.truths and kind not in metric.truths):
             raise ConfigError(
-                f"'{metric.name}' does not score {config.data.task} whose data.truth is {truth}",
+                f"'{metric.name}' does not score {config.data.task} whose data.truth{of} is {kind}",
                 file=path,
                 found=f"a metric of {'rankings' if ranked else ' or '.join(metric.truths)}",
-                expected=f"a metric of {truth}, such as {EXAMPLES[truth]}",
+                expected=f"a metric of {kind}, such as {EXAMPLES[kind]}" + (f"; {EACH}" if of else ""),
                 remedy="check competition.metric and data.truth",
             )

@@ -242,9 +242,12 @@ def check(module: torch.nn.Module, height: int, width: int, classes: int, source
         )
 
 
-def standardised(backbone: Any, head: Head) -> torch.nn.Module:
-    """`backbone`, which answers numbers in their own unit, with `head.offset` and `head.spread` taken out again."""
+def standardised(backbone: Any, heads: Sequence[Head]) -> torch.nn.Module:
+    """`backbone`, which answers numbers in their own unit, with the offset and the spread of each head taken out again."""
     import torch
+
+    offsets = [offset for head in heads for offset in head.offset or (0.0,) * len(head.classes)]
+    spreads = [spread for head in heads for spread in head.spread or (1.0,) * len(head.classes)]
 
     class Standardised(torch.nn.Module):
         offset: torch.Tensor
@@ -253,8 +256,8 @@ def standardised(backbone: Any, head: Head) -> torch.nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.inner = backbone
-            self.register_buffer("offset", torch.tensor(head.offset), persistent=False)
-            self.register_buffer("spread", torch.tensor(head.spread), persistent=False)
+            self.register_buffer("offset", torch.tensor(offsets), persistent=False)
+            self.register_buffer("spread", torch.tensor(spreads), persistent=False)
 
         def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
             return (self.inner(*inputs) - self.offset) / self.spread  # type: ignore[no-any-return]

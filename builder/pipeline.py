@@ -203,7 +203,7 @@ def _wanted(kernel: Kernel, made: Plan) -> tuple[tuple[str, ...], Machine]:
     machine = machines.load(kernel.config.competition.machine)
     backends = {unit.backend for unit in made.units}
     extra = kernel.config.bundle.requirements
-    if any(isinstance(unit.input, Cells) and unit.input.kind == "tokens" for unit in made.units):
+    if any(isinstance(part, Cells) and part.kind == "tokens" for unit in made.units for part in unit.input.parts):
         extra = (*extra, *image.tokenizers(machine))
     return wheels.requirements(made.accelerator, extra, machine, backends), machine
 

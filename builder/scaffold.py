@@ -33,7 +33,7 @@ HEAD = """\
 # One screen describes the submission. `kkb ship {name}` goes from here to a score; unknown keys are refused.
 [competition]
 slug = {slug}
-metric = "{metric}"{pad}# {metrics}
+metric = {metric}{pad}# {metrics}
 limit = "9h"                    # see the competition's Code Requirements: Kaggle's API does not tell it
 machine = "{machine}"{machine_note}
 
@@ -110,12 +110,14 @@ backbone = "table/mlp"
 [inference]
 reserve = "5%"
 """
+BESIDE_NOTE = '   # read by a [[model]] with beside = ["{network}"]'
 # Truth, or several targets with classes -> metrics to choose from, and what is said beside the target.
 MEASURES = {
     CLASSES: "accuracy | balanced_accuracy | logloss | auc | f1_macro",
     MULTILABEL: "mean(auc) | logloss | f1_samples | f1_micro | f1_macro",
     NUMBERS: "rmse | mae | rmsle | r2 | mean(rmse)",
 }
+OF_MIXED = "one for each target; beside one that rises, one that falls (rmse, mae, logloss) counts as its negative"
 OF_SEVERAL = 'accuracy | f1_macro | ..., or one for each target: "kind=accuracy, size=f1_macro"'
 SEVERAL_NOTE = "  # each has classes of its own; the score is the mean"
 TRUTH_NOTES = {
@@ -157,8 +159,11 @@ def kernel_toml(name: str, slug: str, task: str, proposal: Proposal | None) -> s
     models = _models(task, proposal)
     chosen = vars(choice(proposal)) | ({"machine": "cpu", "machine_note": NO_GPU} if models else {})
     metric = proposal.metric if proposal else "accuracy"
-    measures = OF_SEVERAL if _several(proposal) else MEASURES[proposal.truth if proposal else CLASSES]
-    head = HEAD.format(**chosen, name=name, slug=_quoted(slug), metric=metric, metrics=measures, pad=" " * (21 - len(metric)))
+    truth = proposal.truth if proposal else CLASSES
+    measures = OF_MIXED if not isinstance(truth, str) else OF_SEVERAL if _several(proposal) else MEASURES[truth]
+    head = HEAD.format(
+        **chosen, name=name, slug=_quoted(slug), metric=_quoted(metric), metrics=measures, pad=" " * max(1, 21 - len(metric))
+    )
     scheme = GROUPED[-1] if proposal and proposal.group else "stratified"
     return head + data + FOLDS.format(scheme=scheme) + (models or IMAGE_MODELS.format(**chosen))
 
@@ -172,7 +177,7 @@ def _models(task: str, proposal: Proposal | None) -> str:
     """The models of texts and tables that can answer what is asked; empty for images."""
     truth, one = (proposal.truth, isinstance(proposal.target, str)) if proposal else (CLASSES, True)
     if task == TABLES:
-        return (LIGHTGBM if one and truth != MULTILABEL else "") + ("" if _several(proposal) else XGBOOST) + PERCEPTRON
+        return LIGHTGBM + XGBOOST + PERCEPTRON
     if task == TEXTS and one and truth == CLASSES:
         unread = "".join(f"# {line}\n" for line in RECURRENT.splitlines())
         return LINEAR + BAYES + MINUTES + unread + TEXT_VIEWS
@@ -181,19 +186,25 @@ def _models(task: str, proposal: Proposal | None) -> str:
 
 def _data(proposal: Proposal) -> str:
     """The keys of `[data]` as proposed."""
-    notes = {"truth": TRUTH_NOTES.get(proposal.truth, ""), "target": SEVERAL_NOTE if _several(proposal) else ""}
+    note = TRUTH_NOTES.get(proposal.truth, "") if isinstance(proposal.truth, str) else ""
+    notes = {"truth": note, "target": SEVERAL_NOTE if _several(proposal) else ""}
     lines = [f"{key} = {_quoted(value)}{notes.get(key, '')}" for key, value in _keys(proposal).items()]
     if proposal.columns:
         named = f"# columns = {_quoted(proposal.columns)}"
         short = len(named) <= LONGEST_LINE
         lines.append(named if short else f"# columns: the {len(proposal.columns)} that the test table has, too; or name some")
+    for key, names, network in (("text", proposal.further_text, "text/gru"), ("columns", proposal.further, "table/mlp")):
+        if names:
+            lines.append(f"# {key} = {_quoted(names)}{BESIDE_NOTE.format(network=network)}")
     if proposal.group:
         lines.append(f"group = {_quoted(proposal.group)}{GROUP_NOTE}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _quoted(value: object) -> str:
-    """A basic string of TOML, or a list of them: JSON's quoting is a part of TOML's, but for one character."""
+    """A basic string of TOML, a list or a table of them: JSON's quoting is a part of TOML's, but for one character."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_quoted(key)} = {_quoted(one)}' for key, one in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,4 +1,4 @@
-"""Training rows as a model is shown them: decoded images, or cells that were read; in batches, by the graph's input names.
+"""Training rows as a model is shown them: decoded images, cells that were read, or both; in batches, by the graph's input names.
 
 Training, out-of-fold prediction and export look at the same rows through it, which are what the notebook will make of them.
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from builder.runtime import cells, views
-from builder.runtime.contract import Cells, Input
+from builder.runtime import cells, joint, views
+from builder.runtime.contract import Cells, Input, Joint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,23 +79,57 @@ class Read:
 
     def together(self, view: str, rows: Picks) -> Feeds:
         """Padded to the longest of them, as the material pads."""
-        parts = list(self.batches(view, rows, len(rows)))
+        return cells.together(self.material.pick(rows), view)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Rows of a model with several inputs, in the order of its arguments; a view is one of the first part's.
+
+    Attributes:
+        leading: As `joint.leading` says.
+    """
+
+    parts: tuple[Pixels | Read, ...]
+    leading: int
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def batches(self, view: str, rows: Picks, size: int) -> Iterator[tuple[Picks, Feeds]]:
+        """As the leading part makes them."""
+        names = joint.views(view, len(self.parts))
+
+        def other(number: int, places: Picks) -> Feeds:
+            return self.parts[number].together(names[number], rows[places])
+
+        made = self.parts[self.leading].batches(names[self.leading], rows, size)
+        yield from joint.together(made, self.leading, len(self.parts), other)
+
+    def together(self, view: str, rows: Picks) -> Feeds:
+        """All of `rows`, each input as its part has it."""
         made: Feeds = {}
-        for name, first in parts[0][1].items():
-            longest = max(feeds[name].shape[1] for _, feeds in parts)
-            made[name] = np.full((len(rows), longest), self.material.padding.get(name, 0), dtype=first.dtype)
-            for places, feeds in parts:
-                made[name][places, : feeds[name].shape[1]] = feeds[name]
+        for part, name in zip(self.parts, joint.views(view, len(self.parts)), strict=True):
+            made.update(part.together(name, rows))
         return made
 
 
-def input_of(view: str, given: Input | Cells) -> Input | Cells:
+def pictured(shown: Shown) -> bool:
+    """Whether the first thing that a model is shown is an image."""
+    return isinstance(shown.parts[0] if isinstance(shown, Several) else shown, Pixels)
+
+
+def input_of(view: str, given: Input | Cells | Joint) -> Input | Cells | Joint:
     """How a sample is read for a view of a model that takes `given`."""
+    if isinstance(given, Joint):
+        first, *others = given.parts
+        return Joint((views.input_of(view, first) if isinstance(first, Input) else first, *others))
     return given if isinstance(given, Cells) else views.input_of(view, given)
 
 
-def views_of(names: Sequence[str], given: Input | Cells) -> tuple[str, ...]:
+def views_of(names: Sequence[str], given: Input | Cells | Joint) -> tuple[str, ...]:
     """Those of `names` that samples of a model that takes `given` can be seen under."""
+    given = given.parts[0]
     if isinstance(given, Input):
         return tuple(names)
     found = []
@@ -106,8 +140,14 @@ def views_of(names: Sequence[str], given: Input | Cells) -> tuple[str, ...]:
     return tuple(found)
 
 
-def size_of(view: str, given: Input | Cells) -> str:
+def ports_of(given: Input | Cells) -> Mapping[str, str]:
+    """The arrays that a network takes of an input, in the order of its arguments: name -> dtype."""
+    return PORTS[given.kind] if isinstance(given, Cells) else {IMAGE: "uint8"}
+
+
+def size_of(view: str, given: Input | Cells | Joint) -> str:
     """What prices call the size of what a model sees under a view: `288x288`, `64 tokens`; empty for the model's own size."""
+    given = given.parts[0]
     if isinstance(given, Cells):
         length = view.partition("@")[2]
         return f"{length} tokens" if length else ""
@@ -115,8 +155,14 @@ def size_of(view: str, given: Input | Cells) -> str:
     return "" if {height, width} == {given.height, given.width} else f"{height}x{width}"
 
 
-def input_from(raw: Mapping[str, Any]) -> Input | Cells:
+def input_from(raw: Mapping[str, Any]) -> Input | Cells | Joint:
     """An input from the JSON values of a record."""
+    if "parts" in raw:
+        return Joint(tuple(_one_from(part) for part in raw["parts"]))
+    return _one_from(raw)
+
+
+def _one_from(raw: Mapping[str, Any]) -> Input | Cells:
     return Cells(**raw) if "recipe" in raw else Input(**raw)
 
 

@@ -6,7 +6,7 @@ with classes of their own; the last of them has images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ root = "{root}"
 task = "{task}"
 id = "row_id"
 target = {targets}
-truth = "{truth}"
+truth = {truth}
 {read}
 [bundle]
 wheels = false
@@ -152,6 +152,8 @@ class Several:
         make: (random numbers, number of the row) -> its cells (of images: the code of one), and its truth.
         blank: What the sample submission says of every row.
         models: What learns it in a second.
+        kinds: The kind of truth of each target, where these differ.
+        long: The column of the sample submission that has a row for each id and target; empty: each has a column.
     """
 
     task: str
@@ -161,13 +163,21 @@ class Several:
     make: Make
     blank: tuple[str, ...]
     models: str
+    kinds: tuple[str, ...] = ()
+    long: str = ""
+
+    @property
+    def told(self) -> str:
+        """The truth, as kernel.toml says it."""
+        table = ", ".join(f'{name} = "{kind}"' for name, kind in zip(self.targets, self.kinds, strict=bool(self.kinds)))
+        return f"{{ {table} }}" if self.kinds else f'"{self.truth}"'
 
 
 def several_config(root: Path, kind: str, *, folds: int = 2, models: str = "", more: str = "", metric: str = "") -> str:
     """The text of a kernel.toml for the competition `kind` of SEVERAL in `root`."""
     one = SEVERAL[kind]
     targets = f'"{one.targets[0]}"' if len(one.targets) == 1 else str(list(one.targets)).replace("'", '"')
-    facts = {"metric": metric or one.metric, "task": one.task, "truth": one.truth, "targets": targets, "read": READ[one.task]}
+    facts = {"metric": metric or one.metric, "task": one.task, "truth": one.told, "targets": targets, "read": READ[one.task]}
     return SEVERAL_CONFIG.format(root=root, folds=folds, **facts) + (models or one.models) + more
 
 
@@ -196,7 +206,9 @@ def hide_several(root: Path, kind: str, *, rows: int = 60) -> Path:
     _tests(root, one, read, [[name, *(found[column] for column in read)] for name, (found, _) in zip(ids, made, strict=True)])
     usage = ["Public" if number < rows // 2 else "Private" for number in range(rows)]
     solved = [[name, *told, part] for name, (_, told), part in zip(ids, made, usage, strict=True)]
-    table(root / "solution.csv", ["row_id", *one.targets, "Usage"], solved)
+    if one.long:
+        solved = [row for name, *told, part in solved for row in _rows(one, name, told, part)]
+    table(root / "solution.csv", ["row_id", *([one.long] if one.long else one.targets), "Usage"], solved)
     for name, (found, _) in zip(ids, made, strict=True):
         if one.task not in TASKS:
             _save(root / "test_images" / f"{name}.png", draw, found["code"])
@@ -205,7 +217,16 @@ def hide_several(root: Path, kind: str, *, rows: int = 60) -> Path:
 
 def _tests(root: Path, one: Several, read: list[str], cells: list[list[Any]]) -> None:
     table(root / "test.csv", ["row_id", *read], cells)
+    if one.long:
+        rows = [row for name, *_ in cells for row in _rows(one, name, one.blank)]
+        table(root / "sample_submission.csv", ["row_id", one.long], rows)
+        return
     table(root / "sample_submission.csv", ["row_id", *one.targets], ([row[0], *one.blank] for row in cells))
+
+
+def _rows(one: Several, name: str, cells: Sequence[str], *more: str) -> list[list[str]]:
+    """The rows of an id in a long form."""
+    return [[f"{name}_{target}", cell, *more] for target, cell in zip(one.targets, cells, strict=True)]
 
 
 def _save(path: Path, draw: np.random.Generator, code: int) -> None:
@@ -255,6 +276,21 @@ def _berth(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tupl
     return {**cells, "stairs": f"{10 * deck + draw.normal(0, 2):.2f}"}, ("no" if code else "yes", DECKS[deck])
 
 
+def _flat(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A house: its street, which is a gap in some rows, whether it has many windows, and its price."""
+    cells, (price, _) = _house(draw, number)
+    street = cells["street"] or "high"
+    bright = "bright" if int(cells["windows"]) > 5 else "dim"
+    return {**cells, "district": f"{draw.choice(['n', 's'])} {street[:2]}", "street": ""}, (street, bright, price)
+
+
+def _story(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A text: its topic, and how many stars, which its words tell."""
+    topic, stars = str(draw.choice(list(TOPICS))), int(draw.integers(0, 5))
+    told = [str(draw.choice(TOPICS[topic])), f"stars{stars}", *draw.choice(WORDS, 3)]
+    return {"document": " ".join(draw.permutation(told))}, (topic, f"{stars + draw.normal(0, 0.1):.3f}")
+
+
 def _animal(draw: np.random.Generator, number: int) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Red and green tell the kind, blue tells the age."""
     kind, age = number % 3, int(draw.integers(2))
@@ -267,6 +303,18 @@ SEVERAL = {
     "number": Several(TABLE, "numbers", ("price",), "rmse", _priced, ("0",), TREES),
     "numbers": Several(TABLE, "numbers", ("price", "age"), "mean(rmse)", _house, ("0", "0"), TREES),
     "heads": Several(TABLE, "classes", ("survived", "deck"), "accuracy", _berth, ("no", "A"), MLP),
+    "mixed": Several(
+        TABLE, "", ("street_of", "light", "price"), "street_of=accuracy, light=f1_macro, price=r2", _flat,
+        ("main", "dim", "0.5"), TREES, ("classes", "classes", "numbers"),
+    ),
+    "long": Several(
+        TEXT, "", ("topic", "stars"), "topic=accuracy, stars=rmse", _story, ("war", "0.5"), LINEAR, ("classes", "numbers"),
+        "value",
+    ),
+    "long heads": Several(
+        TABLE, "classes", ("survived", "deck"), "survived=accuracy, deck=f1_macro", _berth, ("no", "A"), TREES, (), "answer",
+    ),
+    "long numbers": Several(TABLE, "numbers", ("price", "age"), "mean(rmse)", _house, ("0", "0"), TREES, (), "value"),
     "images": Several(
         "image-classification",
         "classes",
@@ -276,4 +324,4 @@ SEVERAL = {
         ("cat", "old"),
         NETWORK + LEARNED,
     ),
-}
+}  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,47 @@ def test_no_path_of_a_machine_is_in_the_source():
     for path in MODULES:
         texts = [node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         assert not [text for text in texts if text.startswith(machines)], name_of(path)
+
+
+SLEEPERS = {"tests/export/test_memory.py:sleep"}  # killed by the test that starts it
+SLEEP = re.compile(r"\bsleep\(([\d_.]+)")
+LONGEST_SLEEP_S, FOREVER_S = 1.0, 30.0
+
+
+def test_no_test_sleeps_longer_than_a_second():
+    """In programs and notebooks that tests write, a sleep may also be one that only a kill ends: whoever waits for it is seen."""
+    tests, long = PACKAGE.parent / "tests", []
+    notebooks = [path for path in (tests / "kernels").rglob("*") if path.suffix in {".py", ".ipynb"}]
+    for path in sorted(set(tests.rglob("*.py")) - set(notebooks)):
+        if "sleep" not in path.read_text("utf-8"):
+            continue
+        home = path.relative_to(tests.parent).as_posix()
+        for owner, node in owned(tree(path)):
+            if isinstance(node, ast.Call) and "sleep" in {getattr(node.func, "attr", ""), getattr(node.func, "id", "")}:
+                numbers = [
+                    each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and not isinstance(each.value, str)
+                ]
+                if max(numbers, default=0) > LONGEST_SLEEP_S and f"{home}:{owner}" not in SLEEPERS:
+                    long.append(f"{home}:{node.lineno} {ast.unparse(node)}")
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                long += [f"{home}:{node.lineno} {words}" for words in waits(node.value)]
+    for path in notebooks:
+        long += [f"{path.name} {words}" for words in waits(path.read_text("utf-8"))]
+    assert long == []
+
+
+def owned(module):
+    """Every node with the name of the function that it stands in."""
+    names = {}
+    for node in ast.walk(module):
+        yield names.get(node, ""), node
+        for child in ast.iter_child_nodes(node):
+            names[child] = node.name if isinstance(node, ast.FunctionDef) else names.get(node, "")
+
+
+def waits(text):
+    """Sleeps in a program's text that are neither short nor for ever."""
+    return [found[0] for found in SLEEP.finditer(text) if LONGEST_SLEEP_S < float(found[1]) < FOREVER_S]
 
 
 START = "import builder"

@@ -97,6 +97,27 @@ AIMS = {
         (),
         (("kind", "size"), CLASSES, 5, "heads", "accuracy"),
     ),
+    "classes and numbers": (
+        {"kind": cycle("a", "b", "c"), "price": cycle("0.5", "7"), "size": Q},
+        {"kind": "a", "size": "1", "price": "0.0"},
+        (),
+        (
+            ("kind", "size", "price"), {"kind": CLASSES, "size": CLASSES, "price": NUMBERS}, 6, "heads",
+            "kind=accuracy, size=accuracy, price=r2",
+        ),
+    ),
+    "classes and numbers in the long form": (
+        {"kind": cycle("a", "b", "c"), "price": cycle("0.5", "7")},
+        {"value": "0"},
+        long("kind", "price"),
+        (("kind", "price"), {"kind": CLASSES, "price": NUMBERS}, 4, "long-heads", "kind=accuracy, price=r2"),
+    ),
+    "heads in the long form": (
+        {"kind": cycle("a", "b", "c"), "size": cycle("s", "m")},
+        {"value": "a"},
+        long("kind", "size"),
+        (("kind", "size"), CLASSES, 5, "long-heads", "accuracy"),
+    ),
     "heads of grades": (
         {"kind": cycle(*range(4)), "size": Q},
         {"kind": "0", "size": "1"},
@@ -112,7 +133,10 @@ def test_the_aim_is_told_by_the_files(tmp_path, aim):
     found = competition.propose(write(tmp_path, targets, answers, keys=keys))
     assert (found.target, found.truth, found.classes, found.form, found.metric) == expected
     assert (found.id, found.task, found.columns) == ("id", TABLES, ("age", "port"))
-    told = {MULTILABEL: "labels", NUMBERS: "measured"}.get(found.truth, "kind, size" if found.form == "heads" else "")
+    if isinstance(found.truth, dict):
+        assert "price is measured in numbers" in found.why
+        return
+    told = {MULTILABEL: "labels", NUMBERS: "measured"}.get(found.truth, "kind, size" if "heads" in found.form else "")
     assert told in found.why
 
 

@@ -48,6 +48,12 @@ KINDS = {
     "names of labels": (MULTILABEL, {"y": ["b a", "", " c  a "]}, [("", ("a", "b", "c"))], [[1, 1, 0], [0, 0, 0], [1, 0, 1]]),
     "names that are numbers": (MULTILABEL, {"y": ["0 1", "1", "1 1"]}, [("", ("0", "1"))], [[1, 1], [0, 1], [0, 1]]),
     "names like a list": (MULTILABEL, {"y": ['["0","1"]', "[a", "x"]}, [("", ('["0","1"]', "[a", "x"))], np.eye(3).tolist()),
+    "classes and numbers": (
+        {"size": NUMBERS},
+        {"kind": ["cat", "dog", "cat"], "size": ["1.5", "2", "-1"], "old": ["0", "1", "1"]},
+        [("kind", ("cat", "dog")), ("size", ("size",)), ("old", ("0", "1"))],
+        [[0, 1.5, 0], [1, 2, 1], [0, -1, 1]],
+    ),
     "a number": (NUMBERS, {"y": ["1.5", "-2", "1e1"]}, [("", ("y",))], [[1.5], [-2.0], [10.0]]),
     "numbers": (NUMBERS, {"y": ["1", "2"], "z": ["0.5", "0"]}, [("", ("y", "z"))], [[1.0, 0.5], [2.0, 0.0]]),
 }
@@ -58,9 +64,10 @@ def test_every_truth_is_read_and_made_again_from_its_texts(kind):
     truth, cells, heads, y = KINDS[kind]
     found = read(truth, **cells)
     assert [(head.name, head.classes) for head in found.heads] == heads
-    assert {head.link for head in found.heads} == {LINKS[truth]}
+    kinds = {head.name: truth.get(head.name, CLASSES) if isinstance(truth, dict) else truth for head in found.heads}
+    assert {head.name: head.link for head in found.heads} == {name: LINKS[kind] for name, kind in kinds.items()}
     assert found.y.tolist() == y
-    assert found.y.dtype == (np.float64 if truth == NUMBERS else np.int64)
+    assert found.y.dtype == (np.float64 if NUMBERS in kinds.values() else np.int64)
     again = targets.parse(found.told, found.heads)
     assert (again == found.y).all()
     assert again.dtype == found.y.dtype
@@ -109,6 +116,8 @@ FAULTS = {
     "a label that nobody told": (MULTILABEL, {"x": ["0", "1"], "y": ["", "1"]}, ("column 'y'", "''", "0 or 1")),
     "a label that is never there": (MULTILABEL, {"x": ["0", "1"], "y": ["0", "0"]}, ("column 'y'", "0 in every row")),
     "a label that is always there": (MULTILABEL, {"x": ["1", "1"], "y": ["0", "1"]}, ("column 'x'", "1 in every row")),
+    "a text among numbers": ({"y": NUMBERS}, {"x": ["a", "b"], "y": ["2", "much"]}, ("column 'y'", "'much', id r1")),
+    "one class beside numbers": ({"y": NUMBERS}, {"x": ["a", "a"], "y": ["2", "3"]}, ("column 'x'", "fewer than two classes")),
     "a text": (NUMBERS, {"x": ["0", "1"], "y": ["2", "much"]}, ("column 'y'", "'much', id r1", "a finite number")),
     "not a number": (NUMBERS, {"y": ["2", "nan"]}, ("column 'y'", "'nan', id r1")),
     "infinite": (NUMBERS, {"y": ["-inf", "2"]}, ("column 'y'", "'-inf', id r0")),
@@ -230,3 +239,11 @@ def test_a_target_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.target names a column") as caught:
         rows_of(tmp_path, ["kind", "size"], [("a", "b"), ("b", "a")], ("", 'target = ["kind", "sise"]'))
     assert "'size'" in caught.value.remedy
+
+
+def test_of_classes_and_numbers_the_first_classes_are_strata_and_each_has_its_own_prior():
+    found = read({"z": NUMBERS}, z=["4", "1", "1", "2"], kind=["a", "b", "b", "b"], size=["s", "m", "s", "m"])
+    assert targets.strata(found.heads, found.y).tolist() == [0, 1, 1, 1]
+    assert targets.prior(found.heads, found.y) == (2.0, 0.25, 0.75, 0.5, 0.5)
+    number = found.heads[0]
+    assert (number.offset, number.spread) == ((2.0,), (pytest.approx(np.std([4, 1, 1, 2])),))

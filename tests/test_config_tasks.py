@@ -201,3 +201,43 @@ def test_younger_keys_that_are_used_are_in_the_dump(tmp_path):
     dumped = found.model_dump(mode="json", by_alias=True)
     assert (dumped["data"]["text"], dumped["data"]["group"]) == (["document"], "g")
     assert dumped["model"][0]["text"]["length"] == 64
+
+
+COLUMNS, TITLE = 'columns = ["age", "site"]\n', 'text = ["title"]\n'
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "beside"),
+    [
+        (IMAGES, COLUMNS, ["table/mlp"]),
+        (IMAGES, TITLE, ["text/gru"]),
+        (IMAGES, COLUMNS + TITLE, ["hf/bert", "table/mlp"]),
+        (TEXTS, COLUMNS, ["table/mlp"]),
+    ],
+)
+def test_networks_stand_beside_a_backbone_and_read_what_it_does_not(tmp_path, task, data, beside):
+    found = loaded(tmp_path, text(task, data=data, model=f"beside = {json.dumps(beside)}\n"))
+    assert found.model[0].beside == tuple(beside)
+    assert config.reads_cells(found)
+    assert len(set(config.kinds_of(found, found.model[0]))) == 1 + len(beside)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "model", "backbone", "more", "key", "found"),
+    [
+        (IMAGES, "", 'beside = ["table/mlp"]\n', "", "", "model.0.beside", "without data.columns"),
+        (IMAGES, COLUMNS, "", "", "", "data.columns", "image-classification"),
+        (IMAGES, COLUMNS, 'beside = ["table/lightgbm"]\n', "", "", "model.0.beside", "table/lightgbm"),
+        (IMAGES, TITLE, 'beside = ["text/gru", "text/lstm"]\n', "", "", "model.0.beside", "text/lstm"),
+        (TEXTS, "", 'beside = ["text/gru"]\n', "", "", "model.0.beside", "text/gru"),
+        (TEXTS, COLUMNS, 'beside = ["table/mlp"]\n', "text/linear", "", "model.0.beside", "text/linear"),
+        (TABLES, COLUMNS, 'beside = ["table/mlp"]\n', "", "", "model.0.beside", "tabular-classification"),
+        (TEXTS, COLUMNS, 'beside = ["table/mlp"]\ncheckpoints = "w/x.pt"\n', "hf/bert", "", "model.0.beside", "checkpoints"),
+        (IMAGES, COLUMNS, 'beside = ["table/mlp"]\n', "", "[train]\nlayer_decay = 0.8\n", "train.layer_decay", "0.8"),
+    ],
+)
+def test_what_cannot_stand_beside_a_backbone_is_refused(tmp_path, task, data, model, backbone, more, key, found):
+    error = refused(tmp_path, text(task, data=data, model=model, backbone=backbone, more=more))
+    assert key in str(error)
+    assert found in str(error)
+    assert error.remedy

@@ -92,7 +92,7 @@ FAULTS = {
     "classes and a metric of numbers": (text('"y"', metric="rmse"), ("'rmse'", "classes", "accuracy")),
     "heads and a metric of labels": (text(BOTH, metric="f1_samples"), ("'f1_samples'", "classes", "accuracy")),
     "heads and a ranking": (text(BOTH, metric="map@3"), ("'map@3'", "rankings")),
-    "one metric of another kind": (text(BOTH, metric="kind=accuracy, size=rmse"), ("different directions",)),
+    "one metric of another kind": (text(BOTH, metric="kind=accuracy, size=rmse"), ("'rmse'", "numbers", "classes")),
     "one metric of another truth": (text(BOTH, metric="kind=accuracy, size=r2"), ("'r2'", "numbers", "classes")),
     "a head that there is not": (text(BOTH, metric="kind=mcc, siez=mcc"), ("'siez'", "kind, size", "did you mean 'size'?")),
     "a head without a metric": (text(BOTH, metric="kind=mcc"), ("competition.metric", "size")),
@@ -100,14 +100,6 @@ FAULTS = {
     "a metric for each of one": (text('"kind"', metric="kind=mcc"), ("one for each", "1 target, data.truth is classes")),
     "a metric for each label": (
         text(BOTH, MULTILABEL, metric="kind=auc, size=auc"), ("one for each", "2 targets, data.truth is multilabel"),
-    ),
-    "several heads of a model that has one": (text(BOTH, backbone="table/lightgbm"), ("'model.0.backbone'", "several classes")),
-    "several heads of trees": (text(BOTH, backbone="table/xgboost"), ("'model.0.backbone'", "several classes", "table/mlp")),
-    "labels of a model that has one": (
-        text('"y"', MULTILABEL, backbone="table/lightgbm"), ("'model.0.backbone'", "multilabel", "table/xgboost"),
-    ),
-    "several numbers of a model that has one": (
-        text(BOTH, NUMBERS, backbone="table/lightgbm"), ("'model.0.backbone'", "several numbers"),
     ),
     "votes of labels": (text(BOTH, MULTILABEL, model='[inference]\nblend = "vote"\n'), ("'inference.blend'", "'vote'")),
     "a stack of heads": (text(BOTH, model='[inference]\nblend = "stack"\n'), ("'inference.blend'", "several classes", "auto")),
@@ -126,10 +118,49 @@ def test_what_does_not_fit_is_refused_with_its_key(tmp_path, fault):
 
 
 def test_what_only_some_truths_have_is_taken_there(tmp_path):
-    assert loaded(tmp_path, text('"y"', NUMBERS, backbone="table/lightgbm"))
-    assert loaded(tmp_path, text(BOTH, NUMBERS, backbone="table/xgboost"))
-    assert loaded(tmp_path, text(BOTH, MULTILABEL, backbone="table/xgboost"))
+    for backbone in ("table/lightgbm", "table/xgboost"):
+        for target, truth in (('"y"', NUMBERS), (BOTH, NUMBERS), (BOTH, MULTILABEL), (BOTH, CLASSES)):
+            assert loaded(tmp_path, text(target, truth, backbone=backbone))
     assert loaded(tmp_path, text('"y"', model='[inference]\nblend = "stack"\n'))
     assert loaded(tmp_path, text(BOTH, MULTILABEL, model='[inference]\nblend = "geometric"\n'))
     assert loaded(tmp_path, text(BOTH, model='[inference]\nblend = "weighted"\n'))
     assert loaded(tmp_path, text('"y"', NUMBERS, model="[train]\nlabel_smoothing = 0.0\n"))
+
+
+THREE, MIXED = '["kind", "size", "price"]', '{ price = "numbers" }'
+PER_HEAD = "kind=accuracy, size=f1_macro, price=rmse"
+
+
+def mixed(target=THREE, table=MIXED, metric=PER_HEAD, **more):
+    return text(target, metric=metric, **more).replace('truth = "classes"', f"truth = {table}")
+
+
+def test_a_table_tells_the_truth_of_each_target_and_those_it_leaves_out_have_classes(tmp_path):
+    found = loaded(tmp_path, mixed()).data
+    assert found.truths == (CLASSES, CLASSES, NUMBERS)
+    assert (found.mixed, found.headed) == (True, True)
+    assert list(found.truth) == ["kind", "size", "price"]
+
+
+def test_a_table_of_one_kind_is_that_kind(tmp_path):
+    every = '{ kind = "numbers", size = "numbers" }'
+    assert loaded(tmp_path, mixed(BOTH, every, "rmse")).data.truth == NUMBERS
+    assert loaded(tmp_path, mixed(BOTH, '{ kind = "classes" }', "accuracy")).data.truth == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (mixed(table='{ prise = "numbers" }'), ("data.truth", "'prise'", "kind, size, price")),
+        (mixed(table='{ price = "multilabel" }'), ("'data.truth'", "'multilabel'", "a column of 0 and 1")),
+        (mixed(table="3"), ("'data.truth'", "3", "'numbers', or a table")),
+        (mixed(metric="accuracy"), ("'accuracy'", "of price is numbers", "rmse", "kind=accuracy, price=r2")),
+        (mixed(metric="kind=accuracy, size=rmse, price=rmse"), ("'rmse'", "of size is classes")),
+        (mixed(metric="kind=accuracy, price=rmse"), ("competition.metric", "size")),
+        (mixed(model='[inference]\nblend = "geometric"\n'), ("'inference.blend'", "classes and numbers")),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_with_its_key(tmp_path, written, words):
+    said = refused(tmp_path, written)
+    for word in words:
+        assert word in said

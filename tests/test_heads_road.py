@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from builder import competition, metrics, pipeline
+from builder.metrics.heads import apart
 from builder.plan import stage as planning
 from builder.runtime.contract import Plan
+from builder.runtime.heads import slices
 from builder.train import record
 from builder.workspace import write_text
 from tests import competitions_cells as tiny
@@ -29,8 +31,12 @@ MANY = {
     "strings": tiny.LINEAR + BAYES + MEAN,
     "columns": GRU + SLOWLY,
     "number": LEAVES + FEWER + MEAN,
-    "numbers": tiny.TREES + tiny.MLP,  # lightgbm answers one number
-    "heads": tiny.MLP + TWIN,
+    "numbers": tiny.TREES + tiny.MLP + LEAVES,
+    "heads": tiny.MLP + TWIN + LEAVES + tiny.TREES,
+    "mixed": tiny.TREES + LEAVES + tiny.MLP,
+    "long": tiny.LINEAR + BAYES,
+    "long heads": tiny.TREES + LEAVES,
+    "long numbers": tiny.TREES + LEAVES,
     "images": "",
 }
 
@@ -86,6 +92,59 @@ def test_the_whole_road(workspace, tmp_path, kind):
     assert not any(again.fresh.values()), "a second time nothing is made again"
 
 
+def by_hand(predicted, y, heads, worth):
+    """The mean over targets of what a model predicted out of fold: the share of right classes, and of numbers their `worth`."""
+    scores = []
+    for head, place, own in zip(heads, slices(heads), apart(heads, y), strict=True):
+        p = predicted[:, place].astype(np.float64)
+        if head.link == "softmax":
+            scores.append((p.argmax(axis=1) == own).mean())
+        else:
+            scores += [worth(p[:, column], own[:, column]) for column in range(p.shape[1])]
+    return sum(scores) / len(scores)
+
+
+def off(p, y):
+    return np.sqrt(((p - y) ** 2).mean())
+
+
+def explained(p, y):
+    return 1 - ((p - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+
+
+ONE_TREE = '\n[[model]]\nname = "one"\nbackbone = "table/{kind}"\narguments = {{ num_boost_round = 60 }}\n'
+LIGHTGBM, XGBOOST = ONE_TREE.format(kind="lightgbm"), ONE_TREE.format(kind="xgboost")
+ONE_LINEAR = tiny.LINEAR.replace('"linear"', '"one"', 1)
+TABLED = {  # kind, one model, metric, what it makes of numbers
+    "lightgbm answers several numbers": ("numbers", LIGHTGBM, "mean(rmse)", off),
+    "lightgbm answers several heads": ("heads", LIGHTGBM, "accuracy", None),
+    "xgboost answers several heads": ("heads", XGBOOST, "accuracy", None),
+    "classes and numbers": ("mixed", LIGHTGBM, "street_of=accuracy, light=accuracy, price=r2", explained),
+    "a row for each target": ("long", ONE_LINEAR, "topic=accuracy, stars=rmse", lambda p, y: -off(p, y)),
+    "a row for each head": ("long heads", LIGHTGBM, "survived=accuracy, deck=accuracy", None),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TABLED)
+def test_the_rehearsed_score_is_the_one_worked_out_by_hand(workspace, tmp_path, case):
+    """Each row is answered by the model that did not see it, so the score is that of the out-of-fold predictions."""
+    kind, models, metric, worth = TABLED[case]
+    kernel = kernel_of(workspace, tmp_path, kind, models, metric, rows=90)
+    plan = made(kernel)
+    (version,) = record.finished(workspace.weights(NAME))
+    predicted, y = np.load(version.oof("one", "identity")), competition.train_rows(kernel.config, kernel.root).y
+    for head, place in zip(plan.answer.parts, slices(plan.answer.parts), strict=True):
+        decision = head.decision if len(plan.answer.parts) > 1 else plan.answer.decision
+        for step in decision["steps"] if decision and head.link == "identity" else ():
+            assert step["kind"] == "clip", "what was decided is worked out by hand, too"
+            predicted[:, place] = np.clip(predicted[:, place], step["values"][::2], step["values"][1::2])
+    rehearsal = pipeline.rehearse(kernel)
+    assert rehearsal.label == "Scored"
+    assert rehearsal.score == pytest.approx(by_hand(predicted, y, plan.answer.parts, worth), rel=1e-4, abs=2e-5)
+    assert rehearsal.score == pytest.approx(rehearsal.cv, rel=0.05, abs=0.02)
+
+
 @pytest.mark.slow
 def test_every_hidden_set_ends_well(workspace, tmp_path):
     kernel = kernel_of(workspace, tmp_path, "numbers", rows=60)
@@ -111,7 +170,10 @@ def shell(tmp_path):
     made_here.run(*KKB, "standin", "down", check=False)
 
 
-SHIPPED = {"columns": ("mean(auc)", "multilabel", 0.8, 1.0), "numbers": ("mean(rmse)", "numbers", 0.0, 600.0)}
+SHIPPED = {
+    "columns": ("mean(auc)", '"multilabel"', 0.8, 1.0),
+    "numbers": ("mean(rmse)", '"numbers"', 0.0, 600.0),
+}
 
 
 @pytest.mark.slow
@@ -126,7 +188,7 @@ def test_a_competition_is_shipped_from_its_files_alone(shell, tmp_path, kind):
     shell.run(*KKB, "fetch", NAME, "--standin")
     path = shell.folder / "kernels" / NAME / "kernel.toml"
     written = path.read_text()
-    assert f'truth = "{truth}"' in written
+    assert f"truth = {truth}" in written
     path.write_text(written.replace("folds = 5", "folds = 2"))  # what is exported takes the most time
     shipped = shell.kkb("ship", NAME, "--standin")
     assert shipped["label"] == "Scored"

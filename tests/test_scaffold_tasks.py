@@ -6,7 +6,7 @@ from builder import competition, config, scaffold
 from builder.config import IMAGES, TABLES, TASKS, TEXTS
 from builder.errors import UserError
 
-from . import competitions, tables
+from . import competitions, competitions_joint, tables
 
 SLUG = "tiny"
 
@@ -138,3 +138,16 @@ def test_columns_with_quotes_stay_toml(workspace):
     assert 'A "g" \\é\x7f' in proposal.columns
     path.write_text(path.read_text().replace("# columns", "columns"))
     assert config.load(path.parent).data.columns == proposal.columns
+
+
+def test_what_else_a_row_has_is_offered_to_networks_beside_the_backbone(workspace):
+    """As comments: with these taken away, and the networks named, it is a kernel of several inputs."""
+    competitions_joint.write(workspace.private / "data" / SLUG, "all")
+    path, proposal, found = new(workspace)
+    assert (proposal.further_text, proposal.further) == (("title",), ("weight", "maker"))
+    assert not config.reads_cells(found)
+    written = path.read_text().replace("# text =", "text =").replace("# columns =", "columns =")
+    path.write_text(written.replace("pretrained = false\n", 'pretrained = false\nbeside = ["text/gru", "table/mlp"]\n'))
+    read = config.load(path.parent)
+    assert (read.data.text, read.data.columns) == (("title",), ("weight", "maker"))
+    assert config.reads_cells(read)

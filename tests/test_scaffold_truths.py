@@ -13,10 +13,10 @@ from .test_competition_aims import AIMS, ROWS, write
 TEXT = {"document": [f"a long and winding review of film {row}" for row in range(ROWS)]}
 ALL = ["table/lightgbm", "table/xgboost", "table/mlp"]
 FIRST = {
-    (TABLES, "names of labels"): ALL[1:],
-    (TABLES, "labels in columns"): ALL[1:],
-    (TABLES, "heads"): ALL[2:],
-    (TABLES, "several numbers"): ALL[1:],
+    (TABLES, "names of labels"): ALL,
+    (TABLES, "labels in columns"): ALL,
+    (TABLES, "heads"): ALL,
+    (TABLES, "several numbers"): ALL,
     (TABLES, "a scale"): ALL,
     (TEXTS, "names of labels"): ["text/linear", "text/gru"],
     (TEXTS, "labels in columns"): ["text/linear", "text/gru"],

@@ -170,3 +170,89 @@ def test_a_sample_that_does_not_fit_the_heads_is_refused(tmp_path, sample, words
     for word in words:
         assert word in str(caught.value)
     assert caught.value.file == str(tmp_path / "sample.csv")
+
+
+# -- classes and numbers, and a row for each target ------------------------------------------------------------------------
+
+PRICED = {"kind": TRUTH["kind"], "price": [1.0, 3.0, 10.0, 20.0]}
+OFFERED = {"price": [4.0, 7.0, 10.0, 18.0], "kind": GIVEN["kind"]}  # off by 3 and 4, then by 0 and 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "public", "private"),
+    [
+        ("kind=accuracy, price=rmse", (1 / 2 - np.sqrt(25 / 2)) / 2, (1 - np.sqrt(4 / 2)) / 2),
+        ("kind=accuracy, price=r2", (1 / 2 + 1 - 25 / 2) / 2, (1 + 1 - 4 / 50) / 2),
+    ],
+)
+def test_classes_and_numbers_are_scored_each_on_its_own(scored, metric, public, private):
+    assert scored(PRICED, OFFERED, metric) == scoring.Scores(f"{public:.5f}", f"{private:.5f}")
+
+
+def long_table(cells, names, joint="{id}_{name}"):
+    rows = [(joint.format(id=one, name=name), cells[name][at]) for at, one in enumerate(IDS) for name in names]
+    return pd.DataFrame(rows, columns=["row", "value"])
+
+
+def test_one_target_with_a_metric_of_its_name_is_no_long_form(scored):
+    kinds = {"kind": TRUTH["kind"]}
+    assert scored(kinds, {"kind": GIVEN["kind"]}, "kind=accuracy") == scored(kinds, {"kind": GIVEN["kind"]}, "accuracy")
+
+
+@pytest.mark.parametrize("joint", ["{id}_{name}", "{name}:{id}", "{id}{name}"])
+@pytest.mark.parametrize("metric", ["kind=accuracy, price=rmse", "price=r2, kind=f1_macro"])
+def test_a_row_for_each_id_and_target_is_scored_as_a_column_for_each_target(scored, tmp_path, joint, metric):
+    expected = scored(PRICED, OFFERED, metric)
+    solution = long_table(PRICED, ["kind", "price"], joint)
+    solution["Usage"] = ["Public"] * 4 + ["Private"] * 4
+    given = long_table(OFFERED, ["price", "kind"], joint)
+    files = [tmp_path / f"{name}-long.csv" for name in ("submission", "solution", "sample")]
+    for path, table in zip(files, (given, solution, given), strict=True):
+        table.to_csv(path, index=False)
+    assert scoring.score(*files, metric) == expected
+    with pytest.raises(UserError, match="one row for each id and target"):
+        scoring.score(*files, metric.replace("kind", "sort"))
+
+
+def test_the_form_of_a_row_for_each_target_is_worked_out_and_written(tmp_path):
+    sample = long_table({"kind": ["cat"] * 4, "price": ["0.5"] * 4}, ["price", "kind"])
+    cells = {"kind": ["cat", "dog", "cat"], "price": ["1", "2.5", "4"]}
+    found = forms.answer(known(tmp_path, sample, {"price": NUMBERS}, **cells), "id")
+    assert (found.form, found.columns, found.key_column, found.key) == ("long-heads", ("value",), "row", "{id}_{class}")
+    shape = writing.template(found, IDS, sample, [0.5, 0.5, 2.5])
+    values = np.array([[0.9, 0.1, 7.25], [0.2, 0.8, 1e6], [np.nan] * 3, [0.6, 0.4, -1]])
+    frame = writing.compose(shape, values)
+    writing.validate(frame, shape)
+    told = dict(zip(frame["row"], frame["value"], strict=True))
+    assert list(frame["row"]) == list(sample["row"])
+    assert told == {
+        "a_kind": "cat", "a_price": "7.25", "b_kind": "dog", "b_price": "1000000", "c_kind": "cat", "c_price": "0.5",
+        "d_kind": "cat", "d_price": "-1",
+    }  # fmt: skip
+    frame.loc[frame["row"] == "a_price", "value"] = "dear"
+    with pytest.raises(writing.SubmissionError, match="column 'value' has 1 values like 'dear'"):
+        writing.validate(frame, shape)
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        ({"kind": "cat", "price": "dear"}, ("a text where a number belongs", "'dear' in the column 'price'")),
+        ({"kind": 0.5, "price": 0.5}, ("one number for each row", "'0.5' in the column 'kind'")),
+        ({"kind": "cat"}, ("other columns than there are targets", "a row for each id and target")),
+    ],
+)
+def test_a_sample_that_does_not_fit_classes_and_numbers_is_refused(tmp_path, sample, words):
+    cells = {"kind": ["cat", "dog", "cat"], "price": ["1", "2.5", "4"]}
+    tables = [pd.DataFrame({"id": IDS, **sample})]
+    if len(sample) == 2:
+        tables.append(long_table({name: [cell] * 4 for name, cell in sample.items()}, list(sample)))
+    for table in tables:
+        with pytest.raises(UserError) as caught:
+            forms.answer(known(tmp_path, table, {"price": NUMBERS}, **cells), "id")
+        for word in words[:1]:
+            assert word in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        forms.answer(known(tmp_path, tables[0], {"price": NUMBERS}, **cells), "id")
+    for word in words:
+        assert word in str(caught.value)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from builder.runtime import cells
-from builder.runtime.contract import Cells, Input
+from builder.runtime import cells, joint
+from builder.runtime.contract import Cells, Input, Joint
 from builder.runtime.hooks import Hooks
-from builder.shown import PORTS, Pixels, Read, input_from, input_of, size_of, views_of
+from builder.shown import PORTS, Pixels, Read, Several, input_from, input_of, pictured, ports_of, size_of, views_of
 
 pytest.importorskip("tokenizers")
 
@@ -27,6 +27,14 @@ def read(kind):
 def pixels():
     array = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
     return Pixels({"identity": array, "hflip": array})
+
+
+def several(*parts):
+    kinds = [TOKENS if isinstance(part, Read) else IMAGE for part in parts]
+    return Several(parts, joint.leading(kinds))
+
+
+IMAGE, TOKENS = Input(4, 5), Cells("tokens", "recipe.json", "abc")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,7 @@ def test_batches_hold_the_rows_that_come_together(make, view):
 def told(feeds):
     """Without what stands where nothing is said: ids under a mask of zeros."""
     mask = feeds.get("attention_mask")
-    return feeds if mask is None else {name: values * mask for name, values in feeds.items()}
+    return {name: values if mask is None or values.ndim > 2 else values * mask for name, values in feeds.items()}
 
 
 def test_feeds_come_in_the_order_of_the_graph_s_inputs():
@@ -79,3 +87,46 @@ def test_each_kind_has_its_views_and_sizes():
         table,
         Input(1, 2),
     ]
+
+
+@pytest.mark.parametrize("view", ["identity", "hflip"])
+def test_batches_of_several_inputs_hold_what_each_input_has(view):
+    """The text decides which rows come together; the image comes with its own text."""
+    parts = (pixels(), read("tokens"))
+    shown, picks, seen = several(*parts), np.array([4, 0, 2, 5]), []
+    for places, feeds in shown.batches(view, picks, 3):
+        seen += places.tolist()
+        assert list(feeds) == ["image", "input_ids", "attention_mask"]
+        alone = parts[0].together(view, picks[places]), parts[1].together("identity", picks[places])
+        np.testing.assert_array_equal(feeds["image"], alone[0]["image"])
+        width = feeds["input_ids"].shape[1]
+        np.testing.assert_array_equal(told(feeds)["input_ids"], told(alone[1])["input_ids"][:, :width])
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert seen != sorted(seen), "the longest text comes first"
+
+
+def test_a_view_of_several_inputs_is_one_of_the_first():
+    shown, rows = several(pixels(), read("tokens")), np.arange(3)
+    plain, flipped = shown.together("identity", rows), shown.together("hflip", rows)
+    np.testing.assert_array_equal(flipped["image"], plain["image"][:, :, ::-1])
+    np.testing.assert_array_equal(flipped["input_ids"], plain["input_ids"])
+    both = Joint((IMAGE, TOKENS))
+    assert input_of("identity@8", both) == Joint((input_of("identity@8", IMAGE), TOKENS))
+    assert (size_of("identity@8", both), size_of("hflip", both)) == (size_of("identity@8", IMAGE), "")
+    assert views_of(["identity", "tail@8"], Joint((TOKENS, Cells("table", "r.json", "d")))) == ("identity", "tail@8")
+
+
+def test_several_inputs_are_known_by_all_their_keys():
+    both = Joint((IMAGE, TOKENS))
+    assert both.key == f"{IMAGE.key}+{TOKENS.key}"
+    assert both.key != Joint((TOKENS, IMAGE)).key
+    assert input_from({"parts": [vars(IMAGE), vars(TOKENS)]}) == both
+    assert (IMAGE.parts, TOKENS.parts) == ((IMAGE,), (TOKENS,))
+    assert list(ports_of(IMAGE)) == ["image"]
+    assert list(ports_of(TOKENS)) == list(PORTS["tokens"])
+
+
+def test_pictures_come_first_or_not_at_all():
+    assert pictured(pixels())
+    assert pictured(several(pixels(), read("tokens")))
+    assert not pictured(several(read("tokens"), read("terms")))

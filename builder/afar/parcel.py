@@ -25,6 +25,7 @@ from builder.rehearse import draft, hidden
 from builder.rehearse.draft import Draft
 from builder.rehearse.hidden import Hidden
 from builder.render.stage import HOOKS_PATH, METADATA, NOTEBOOK, digest_in, literal
+from builder.runtime.answers import named
 from builder.workspace import digest_of, pretty_json, read_json, replacing_folder, sha256_bytes, short, write_text
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def scene(kernel: Kernel, plan: Plan, drawn: Draft) -> dict[str, Any]:
         "id": data.id,
         "image": data.image,
         "test_image": data.test_image if data.image else "",
-        "key": [answer.key_column, answer.key, list(answer.classes)] if answer.key else [data.id, "", []],
+        "key": [answer.key_column, answer.key, list(named(answer))] if answer.key else [data.id, "", []],
         "file": answer.file,
         "train_ids": sha256_bytes("\n".join(ids).encode()),
         "rows": packed(rows),

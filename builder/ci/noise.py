@@ -81,52 +81,79 @@ def _suffix(pattern: str) -> str:
 
 def _fits(known: Answer, data: Data) -> bool:
     """Whether a plan answers what kernel.toml predicts now."""
+    if data.headed or len(known.parts) > 1:
+        wanted = list(zip(data.targets, data.truths, strict=True))
+        return data.headed and [(head.name, KINDS[head.link]) for head in known.parts] == wanted
     if KINDS[known.parts[0].link] != data.truth:
         return False
-    if len(data.targets) == 1 and data.truth != NUMERIC:
-        return len(known.parts) == 1
-    return data.targets == (tuple(head.name for head in known.parts) if data.truth == CLASSES else known.classes)
+    return (len(data.targets) == 1 and data.truth != NUMERIC) or data.targets == known.classes
 
 
 def _plainest(config: Config) -> Answer:
     """What a kernel without a plan answers."""
     data, file = config.data, config.competition.file
     names, one = data.targets, len(data.targets) == 1
+    if data.headed:
+        heads = tuple(_plainest_head(name, kind) for name, kind in zip(names, data.truths, strict=True))
+        return Answer(file, data.id, "heads", names, tuple(label for head in heads for label in head.classes), heads=heads)
     if data.truth == CLASSES:
-        heads = tuple(Head(name, SOFTMAX, CODES) for name in names)
-        return Answer(file, data.id, "labels" if one else "heads", names, CODES * len(names), heads=() if one else heads)
+        return Answer(file, data.id, "labels", names, CODES)
     link = SIGMOID if data.truth == MULTILABEL else IDENTITY
     labels = LABELS if link == SIGMOID and one else names
     form = "numbers" if link == IDENTITY else "strings" if one else "columns"
     return Answer(file, data.id, form, names, labels, heads=(Head("", link, labels),))
 
 
+def _plainest_head(name: str, kind: str) -> Head:
+    return Head(name, IDENTITY, (name,)) if kind == NUMERIC else Head(name, SOFTMAX, CODES)
+
+
 def _turn(answer: Answer) -> int:
     """After how many rows everything that is predicted has been there."""
-    return max(len(head.classes) for head in answer.parts) if answer.parts[0].link == SOFTMAX else EVERY
+    return max(len(head.classes) if head.link == SOFTMAX else EVERY for head in answer.parts)
 
 
 def _truth(answer: Answer, data: Data, number: int) -> tuple[str, ...]:
     """The cells of the target columns in row `number`: no class, label or value is rare, in no half of the hidden rows."""
     link, names = answer.parts[0].link, answer.classes
-    if link == SOFTMAX:
-        return tuple(head.classes[number % len(head.classes)] for head in answer.parts)
+    if len(answer.parts) > 1 or link == SOFTMAX:
+        return tuple(_told(head, number, place) for place, head in enumerate(answer.parts))
     if link == IDENTITY:
-        return tuple(str(number * (place + 3) % VALUES + 0.5) for place in range(len(names)))
+        return tuple(_number(number, place) for place in range(len(names)))
     there = [(number + place) % EVERY == 0 for place in range(len(names))]
     if len(data.targets) > 1:
         return tuple(str(int(one)) for one in there)
     return (" ".join(name for name, one in zip(names, there, strict=True) if one),)
 
 
+def _told(head: Head, number: int, place: int) -> str:
+    return _number(number, place) if head.link == IDENTITY else head.classes[number % len(head.classes)]
+
+
+def _number(number: int, place: int) -> str:
+    return str(number * (place + 3) % VALUES + 0.5)
+
+
 def _sample(answer: Answer, path: Path, keys: list[str]) -> None:
-    _table(path, {_key(answer): keys, **{column: [_blank(answer, column)] * len(keys) for column in answer.columns}})
+    _table(path, {_key(answer): keys, **{column: _blanks(answer, column, len(keys)) for column in answer.columns}})
+
+
+def _blanks(answer: Answer, column: str, rows: int) -> list[str]:
+    """The cells of a column of the sample submission; in a long form of heads one for each of these in turn."""
+    if answer.form != "long-heads":
+        return [_blank(answer, column)] * rows
+    each = [_blank_of(head) for head in answer.parts]
+    return each * (rows // len(each))
+
+
+def _blank_of(head: Head) -> str:
+    return "1" if head.link == IDENTITY else head.classes[0]
 
 
 def _blank(answer: Answer, column: str) -> str:
     """What a sample submission says of every row."""
     if answer.form == "heads":
-        return next(head.classes[0] for head in answer.parts if head.name == column)
+        return next(_blank_of(head) for head in answer.parts if head.name == column)
     if answer.form in {"labels", "strings"}:
         return answer.classes[0]
     return {SOFTMAX: f"{1 / len(answer.classes):.3f}", SIGMOID: "0.5", IDENTITY: "1"}[answer.parts[0].link]

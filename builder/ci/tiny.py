@@ -20,6 +20,7 @@ from builder import config as configs
 from builder.ci import noise
 from builder.ci.noise import SIDE
 from builder.config import GROUPED, IMAGES, TABLES, TEXTS
+from builder.config.kinds import TOKENS, kind_beside
 from builder.errors import UserError
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS, OWN
 from builder.runtime.contract import Plan
@@ -27,7 +28,7 @@ from builder.runtime.reading import ContractError
 from builder.workspace import Workspace, read_json, write_text
 
 if TYPE_CHECKING:
-    from builder.config import Config
+    from builder.config import Config, Data
 
 BACKBONE = "timm/test_resnet"
 LIMIT = "20min"
@@ -67,7 +68,7 @@ def make(kernel: Path, folder: Path) -> Tiny:
     plan = _plan(kernel)
     facts = noise.Facts(plan.answer if plan else None, _columns(config, kernel, plan))
     metric = config.competition.metric
-    metric = SCORED_BY[config.data.truth] if OWN in metric else metric
+    metric = _plain(config.data) if OWN in metric else metric
     tiny = Tiny(Workspace(folder / "space"), folder / "data", folder / "hidden", metric)
     noise.write(config, facts, tiny.data, tiny.hidden)
     target = tiny.workspace.kernels / kernel.name
@@ -75,6 +76,13 @@ def make(kernel: Path, folder: Path) -> Tiny:
     for path in sorted(kernel.glob("*.py")):
         shutil.copyfile(path, target / path.name)
     return tiny
+
+
+def _plain(data: Data) -> str:
+    """A metric that scores what the kernel predicts, of every form."""
+    if isinstance(data.truth, str):
+        return SCORED_BY[data.truth]
+    return ", ".join(f"{name}={SCORED_BY[kind]}" for name, kind in zip(data.targets, data.truths, strict=True))
 
 
 def _plan(kernel: Path) -> Plan | None:
@@ -92,8 +100,9 @@ def _columns(config: Config, kernel: Path, plan: Plan | None) -> dict[str, Seque
     Raises UserError where nothing tells the columns, and hooks.py may ask for some of them by name.
     """
     data = config.data
-    if data.task != TABLES:
-        return dict.fromkeys(data.text, noise.TEXTS)
+    texts: dict[str, Sequence[str]] = dict.fromkeys(data.text, noise.TEXTS)
+    if data.task != TABLES and not data.columns:
+        return texts
     known = {name: cells for recipe in _recipes(kernel, plan) for name, cells in _said(recipe).items()}
     names = data.columns or tuple(known)
     hooked = (kernel / "hooks.py").is_file()
@@ -105,7 +114,8 @@ def _columns(config: Config, kernel: Path, plan: Plan | None) -> dict[str, Seque
             remedy=f"kkb plan {kernel.name}, and commit kernels/ and weights/; or name them in data.columns",
         )
     open_ = [noise.EITHER] if hooked else [noise.NUMBERS, noise.CATEGORIES]
-    return {name: known.get(name, open_[place % len(open_)]) for place, name in enumerate(names or ("number", "word"))}
+    cells = {name: known.get(name, open_[place % len(open_)]) for place, name in enumerate(names or ("number", "word"))}
+    return texts | cells
 
 
 def _recipes(kernel: Path, plan: Plan | None) -> Iterator[Mapping[str, Any]]:
@@ -113,10 +123,10 @@ def _recipes(kernel: Path, plan: Plan | None) -> Iterator[Mapping[str, Any]]:
     weights = Workspace(kernel.parent.parent).weights(kernel.name)
     for member in sorted({unit.member for unit in plan.units} if plan else ()):
         version, _, model = member.partition(":")
-        path = weights / version / "source" / model / "recipe.json"
-        found = read_json(path, remedy="git checkout weights") if path.is_file() else None
-        if isinstance(found, dict):
-            yield found
+        for path in sorted((weights / version / "source" / model).rglob("recipe.json")):
+            found = read_json(path, remedy="git checkout weights")
+            if isinstance(found, dict):
+                yield found
 
 
 def _said(recipe: Mapping[str, Any]) -> dict[str, Sequence[str]]:
@@ -154,11 +164,17 @@ def shrunk(kernel: Path, config: Config) -> str:
 
 def _tiny_model(model: configs.Model, task: str) -> dict[str, Any]:
     """A model of the same kind; one that is fitted at once, or made of a table, is tiny where the data are."""
+    text = {**model.text.model_dump(exclude_unset=True), "vocabulary": VOCABULARY}
+    also: dict[str, Any] = {"beside": [_light(backbone) for backbone in model.beside]} if model.beside else {}
     if task == IMAGES:
         kept = {key: getattr(model.input, key) for key in KEPT_INPUT}
-        return {"name": model.name, "backbone": BACKBONE, "pretrained": False, "input": {"size": SIDE, **kept}}
+        also |= {"text": text} if any(kind_beside(backbone) == TOKENS for backbone in model.beside) else {}
+        return {"name": model.name, "backbone": BACKBONE, "pretrained": False, "input": {"size": SIDE, **kept}, **also}
     if task == TEXTS and model.backbone != "text/linear":
-        backbone = model.backbone if model.backbone.startswith("text/") else "text/lstm"
-        text = {**model.text.model_dump(exclude_unset=True), "vocabulary": VOCABULARY}
-        return {"name": model.name, "backbone": backbone, "arguments": RECURRENT, "text": text}
+        return {"name": model.name, "backbone": _light(model.backbone), "arguments": RECURRENT, "text": text, **also}
     return {"name": model.name, "backbone": model.backbone, "arguments": model.arguments}
+
+
+def _light(backbone: str) -> str:
+    """A network for texts that needs no folder."""
+    return "text/lstm" if backbone.startswith("hf/") else backbone

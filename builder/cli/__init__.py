@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 from builder.cli.app import app
@@ -67,10 +68,10 @@ def _interrupted(arguments: list[str]) -> int:
     """Say how to go on after Ctrl-C; returns the exit code."""
     from builder.cli.screen import print_json
 
-    command = " ".join(arguments)
-    again = f"kkb {command}" + (" --resume" if arguments[:1] == ["train"] and "--resume" not in arguments else "")
+    again = f"kkb {shlex.join(arguments)}" + (" --resume" if arguments[:1] == ["train"] and "--resume" not in arguments else "")
     if arguments[:1] in (["push"], ["submit"], ["ship"]):
-        again += "; what was started on Kaggle goes on: kkb status NAME"
+        name = next((one for one in arguments[1:] if not one.startswith("-")), "NAME")
+        again += f"; what was started there goes on: kkb status {name}{' --standin' if '--standin' in arguments else ''}"
     if "--json" in arguments:
         print_json({"error": "Interrupted", "message": "interrupted", "remedy": again, "exit_code": INTERRUPTED})
     sys.stderr.write(f"\ninterrupted\n  to do: {again}\n")
@@ -95,9 +96,12 @@ def _explain(error: Exception, own: list[str]) -> int:
     import typer
 
     from builder.cli.screen import print_json
+    from builder.doctor import packages
 
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
+    if not isinstance(error, KkbError):
+        error = packages.lacking(error) or error
     if hasattr(error, "format_message"):  # a usage error; where its class lives differs between typer's versions
         record: dict[str, object] = {"error": "UsageError", "message": error.format_message(), "exit_code": 2}
         text, code = f"{error.format_message()}\n  to do: {_help_of(own)}", 2

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def adopt(name: Name, json: Json = False) -> None:
-    """Make a version of weights that were trained elsewhere: a new weights/NAME/vNNN, as kkb train would.
+    """Take weights trained elsewhere: a new weights/NAME/vNNN.
 
     Each [[model]] of kernel.toml says where its weights are (checkpoints), and which rows they did not see (folds, holdout or
     [cv]). Out-of-fold predictions are made anew with the preprocessing that travels; those that came with the weights (oof) are

@@ -26,7 +26,7 @@ def bundle(
     owner: Owner = "",
     json: Json = False,
 ) -> None:
-    """Write the dataset folders that the plan needs, named by their content: .kkb/datasets/<slug>/.
+    """Write the dataset folders that the plan needs. They are named by their content: .kkb/datasets/<slug>/.
 
     Example: kkb bundle digits --diff
     """
@@ -43,7 +43,8 @@ def bundle(
     rows = [(one.slug, one.files, size(one.bytes), "written" if one.changed else "unchanged") for one in made]
     screen.table("", ("dataset", "files", "size", ""), rows, right=(1, 2))
     screen.say(f"  in {kernel.workspace.show(show)}/")
-    screen.say(f"next: kkb render {name}")
+    reached = context.STANDIN if standin else f" --owner {owner}" if owner else ""
+    screen.say(f"next: kkb render {name}{reached}")
     screen.result({"fresh": kernel.fresh["bundle"], "datasets": [one.record() for one in made]})
 
 

@@ -33,9 +33,10 @@ def run(
     command: Annotated[list[str], typer.Argument(help="A kkb command and its arguments, after --.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Run one kkb command, say whose turn it is when it fails (yours, kkb's, the infrastructure's), and exit with its code.
+    """Run one kkb command, and say whose turn it is when it fails.
 
-    The verdict goes to the job's summary ($GITHUB_STEP_SUMMARY) when there is one.
+    That is yours, kkb's, or the infrastructure's; the exit code is the command's own. The verdict goes to the job's summary
+    ($GITHUB_STEP_SUMMARY) when there is one.
 
     Example: kkb ci run -- push digits --no-wait
     """
@@ -75,9 +76,10 @@ def weights(
     ] = None,
     json: Json = False,
 ) -> None:
-    """The datasets of a kernel whose files are missing here, a handle a line; or, with places, the same files by digest.
+    """List datasets whose files are missing here, or restore them.
 
-    Exit code 2 when places are given and some file is still missing; 0 otherwise.
+    Without places a handle a line; with places, their files are taken from there, by digest. Exit code 2 when places are given
+    and some file is still missing; 0 otherwise.
 
     Example: kkb ci weights digits downloads
     """
@@ -111,9 +113,10 @@ def tiny(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the scratch folder, and say where it is.")] = False,
     json: Json = False,
 ) -> None:
-    """Rehearse a kernel on the stand-in with tiny weights and data made of noise: train to score, in a folder of its own.
+    """Rehearse a kernel with tiny weights, on data made of noise.
 
-    Its kernel.toml and hooks.py count; its score says nothing. No credentials, no data and no GPU are needed.
+    From training to a score, on a stand-in and in a folder of its own. Its kernel.toml and hooks.py count; its score says
+    nothing. No credentials, no data and no GPU are needed.
 
     Example: kkb ci tiny digits
     """

@@ -66,10 +66,11 @@ def collect(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """Bring home the runs that were pushed with --no-wait: state, output, prices; and the scores that were pending.
+    """Bring home the runs that were pushed with --no-wait.
 
-    Runs are found by digest: in the ledger, and for the committed notebooks on the server, so a fresh checkout finds them, too.
-    What was collected before is not fetched again. Exit code 5 when one of them failed.
+    Their state, output and prices, and the scores that were pending. Runs are found by digest: in the ledger, and for the
+    committed notebooks on the server, so a fresh checkout finds them, too. What was collected before is not fetched again. Exit
+    code 5 when one of them failed.
 
     Example: kkb collect digits --standin
     """

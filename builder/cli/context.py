@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.screen import Screen
@@ -13,6 +14,8 @@ from builder.workspace import Workspace
 if TYPE_CHECKING:
     from builder.pipeline import Kernel
     from builder.remote.client import Client
+
+STANDIN = " --standin"
 
 
 @contextlib.contextmanager
@@ -50,6 +53,16 @@ def environment(workspace: Workspace, *, standin: bool) -> dict[str, str]:
 
         found.update(control.environment(workspace.standin))
     return found
+
+
+def toward(workspace: Workspace) -> str:
+    """What a next command needs to reach whom this user can reach: ` --standin` where that runs and nothing leads to Kaggle."""
+    from builder.doctor import credentials
+    from builder.standin import control
+
+    if credentials.sources(os.environ, Path.home()) or control.running(workspace.standin) is None:
+        return ""
+    return STANDIN
 
 
 def owner(kernel: Kernel, *, standin: bool, given: str) -> str:

@@ -26,10 +26,10 @@ def doctor(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """What this machine has and lacks for kkb: what was found, what it means, and the command that mends it.
+    """Say what this machine lacks, and the command that mends it.
 
-    Python, packages, GPU and driver, sandbox, disk, credentials (never shown), the official client, and whether Kaggle answers.
-    Exit code 3 when something must be fixed; 4 when that is only the network.
+    Looked at are Python, packages, GPU and driver, sandbox, disk, credentials (never shown), the official client, and whether
+    Kaggle answers. Exit code 3 when something must be fixed; 4 when that is only the network.
 
     Example: kkb doctor --offline
     """

@@ -20,9 +20,10 @@ PRICES = ("price", "backend", "device", "load", "batch", "first call", "ms/sampl
 
 @app.command()
 def export(name: Name, json: Json = False) -> None:
-    """Export every fold to ONNX or TorchScript, compare it with its source, and measure its price in seconds.
+    """Export every fold, compare it with its source, and price it.
 
-    An export whose score or probabilities are not those of its source is refused, with the layer where the difference starts.
+    It becomes ONNX or TorchScript; the price is in seconds. An export whose score or probabilities are not those of its source
+    is refused, with the layer where the difference starts.
 
     Example: kkb export digits
     """

@@ -19,7 +19,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a workflow that says something else.")] = False,
     json: Json = False,
 ) -> None:
-    """Make a workspace: kernels/, weights/, .kkb/, and .github/workflows/kernels.yml for CI. What is there stays.
+    """Make a workspace, with a CI workflow; what is there stays.
+
+    It has kernels/, weights/, .kkb/, and .github/workflows/kernels.yml.
 
     Example: kkb init my-competitions
     """

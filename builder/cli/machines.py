@@ -21,7 +21,9 @@ SHOWN_PACKAGES = 30
 
 @machine.command("list")
 def machine_list(json: Json = False) -> None:
-    """The machines that are known; those of the workspace's own machines/ come before the built-in ones.
+    """List the machines that are known.
+
+    Those of the workspace's own machines/ come before the built-in ones.
 
     Example: kkb machine list
     """
@@ -43,7 +45,7 @@ def machine_list(json: Json = False) -> None:
 
 @machine.command("show")
 def machine_show(name: Annotated[str, typer.Argument(show_default=False)], json: Json = False) -> None:
-    """One machine, all of it, with the date and the source of each fact.
+    """Show one machine, with the date and source of each fact.
 
     Example: kkb machine show t4x2
     """
@@ -70,10 +72,10 @@ def machine_capture(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """Run a tiny private kernel on Kaggle that writes down its machine; keep that as machines/NAME.toml, to be committed.
+    """Ask a tiny private kernel on Kaggle what its machine is.
 
-    Versions, packages, processor, speed, memory, GPUs, disk and mounts come from the run; kernels are then pinned to its image.
-    On a GPU machine this takes a minute of your quota.
+    What it saw is kept as machines/NAME.toml, to be committed. Versions, packages, processor, speed, memory, GPUs, disk and
+    mounts come from the run; kernels are then pinned to its image. On a GPU machine this takes a minute of your quota.
 
     Example: kkb machine capture --machine t4x2
     """

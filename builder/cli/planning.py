@@ -65,7 +65,7 @@ def simulate(
     metric: Annotated[str, typer.Option(help="Default: the plan's.")] = "",
     json: Json = False,
 ) -> None:
-    """Play a plan with predictions that are already there, with the plan's prices as the clock.
+    """Play a plan on predictions that are there, by its own prices.
 
     Example: kkb simulate plan.json --predictions test.npy --budget 600 --y truth.npy --out probs.npy
     """

@@ -30,10 +30,10 @@ def prune(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """List datasets on Kaggle, and folders here, that no kernel uses any more; --yes removes them.
+    """List what no kernel uses any more; --yes removes it.
 
-    What a submission to an open competition may mount always stays. What older versions mount stays unless it is named. Kernels
-    of team-mates can't be seen.
+    Datasets on Kaggle, and folders here. What a submission to an open competition may mount always stays. What older versions
+    mount stays unless it is named. Kernels of team-mates can't be seen.
 
     Example: kkb prune --yes
     """

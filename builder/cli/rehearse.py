@@ -17,7 +17,7 @@ from builder.errors import GateError, RunError, UserError, did_you_mean
 if TYPE_CHECKING:
     from builder.rehearse.record import Rehearsal, Run
 
-KAGGLE = "kaggle"
+KAGGLE, MUST = "kaggle", "must-fix"
 # Which options go with which of the three ways to rehearse; the others go with all of them.
 HERE, AFAR, FOREIGN = "a rehearsal of a kernel here", "--on kaggle", "--notebook"
 GOES_WITH = {
@@ -57,7 +57,7 @@ def rehearse(
     layout: Annotated[str, typer.Option(metavar="NAME", help="Of its mounts: typed or classic.")] = "",
     json: Json = False,
 ) -> None:
-    """Run the notebook as Kaggle would, on hidden sets made of training rows.
+    """Run the notebook as Kaggle would, on training rows held back.
 
     Example: kkb rehearse digits --rows 200 --limit 20min
 
@@ -95,6 +95,8 @@ def _here(screen: Screen, name: str, **wanted: Any) -> Rehearsal:
     with terminable(), context.working(screen, name) as kernel:
         found = pipeline.rehearse(kernel, **wanted)
     show(screen, found)
+    if not any(finding.severity == MUST for finding in found.findings):
+        screen.say(f"next: kkb push {name}{context.toward(kernel.workspace)}")
     screen.result(found.record())
     return found
 
@@ -145,7 +147,7 @@ def _cells(run: Run) -> tuple[object, ...]:
 
 def _refuse(screen: Screen, found: Rehearsal) -> None:
     """End with 5 when a run ended badly, with 3 when the forecast is over the limit."""
-    first = next((finding for finding in found.findings if finding.severity == "must-fix"), None)
+    first = next((finding for finding in found.findings if finding.severity == MUST), None)
     if first is None:
         return
     if found.ok:

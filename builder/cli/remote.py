@@ -18,7 +18,9 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is o
 
 @app.command()
 def fetch(name: Name, standin: Standin = False, json: Json = False) -> None:
-    """Download the competition's files into the workspace, and propose what kernel.toml leaves open.
+    """Download the competition's files, and fill in kernel.toml.
+
+    What it leaves open is proposed from what the files say.
 
     Example: kkb fetch photos --standin
     """
@@ -37,7 +39,17 @@ def fetch(name: Name, standin: Standin = False, json: Json = False) -> None:
     if proposal:
         screen.say(f"fetch: kernels/{name}/kernel.toml now says what the files say; read it before you train:")
         show_proposal(screen, proposal)
+    show_ways(screen, kernel.workspace.show(kernel.folder / config.FILE), name, context.STANDIN if standin else "")
     screen.result(fetched.record())
+
+
+def show_ways(screen: Screen, path: str, name: str, reached: str) -> None:
+    """How to go on from a kernel.toml that says what the files say."""
+    screen.say(f"next: kkb ship {name}{reached}, which trains and goes on to a score")
+    screen.say(f"  Weights of your own? In {path}, under [[model]], name the network (backbone, or in its place")
+    screen.say('  build = "models.py:FUNCTION") and its files; then: kkb adopt ' + name)
+    screen.say('    checkpoints = "FOLDER/effb0-f{fold}.pth"   # one file, or one for each fold')
+    screen.say('    folds = "FOLDER/folds.csv"                 # columns id and fold: the rows that each did not see')
 
 
 def show_proposal(screen: Screen, proposal: object) -> None:
@@ -56,7 +68,9 @@ def preflight(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """Everything that would make the push or the rerun fail, each with its remedy. Exit code 3 when something must be fixed.
+    """Check all that would make the push or the rerun fail.
+
+    Each finding comes with its remedy. Exit code 3 when something must be fixed.
 
     Example: kkb preflight digits --offline
     """
@@ -75,6 +89,8 @@ def preflight(
         screen.say(f"           why: {finding.fact}")
     urgent = [finding for finding in findings if finding.severity == "must-fix"]
     screen.say(f"preflight: {len(findings)} findings, {len(urgent)} must be fixed")
+    if not urgent:
+        screen.say(f"next: kkb push {name}{context.STANDIN if standin else context.toward(kernel.workspace)}")
     screen.result({"ok": not urgent, "findings": [finding.record() for finding in findings]})
     if urgent:
         error = GateError(
@@ -91,7 +107,7 @@ def push(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """Upload what is new, wait until it is ready, save the kernel and watch its run.
+    """Upload what is new, save the kernel, and watch its run.
 
     Example: kkb push digits --wait
     """
@@ -105,15 +121,15 @@ def push(
     screen.say(f"push: {pushed.kernel} version {pushed.version}, {state}{fresh}")
     if not standin:
         screen.say(f"  {pushed.url}")
-    if not wait:
-        screen.say(f"  come back with: kkb status {name}")
+    reached = context.STANDIN if standin else ""
+    screen.say(f"next: kkb submit {name}{reached}" if wait else f"  come back with: kkb status {name}{reached}")
     record = {"kernel": pushed.kernel, "kernel_version": pushed.version, "status": state, "datasets": uploads}
     screen.result({**record, "fresh": kernel.fresh["push"]})
 
 
 @app.command()
 def status(name: Name, standin: Standin = False, json: Json = False) -> None:
-    """What the pushed version is doing.
+    """Say what the pushed version is doing.
 
     Example: kkb status digits
     """
@@ -130,7 +146,7 @@ def status(name: Name, standin: Standin = False, json: Json = False) -> None:
 
 @app.command()
 def logs(name: Name, standin: Standin = False, json: Json = False) -> None:
-    """The log of the pushed version.
+    """Print the log of the pushed version.
 
     Example: kkb logs digits
     """
@@ -177,7 +193,7 @@ def submit(
     standin: Standin = False,
     json: Json = False,
 ) -> None:
-    """Submit exactly the pushed version, once, and wait for the score.
+    """Submit exactly the pushed version, once; wait for its score.
 
     Example: kkb submit digits -m "two models, three folds"
     """
@@ -208,7 +224,7 @@ def submit(
 
 @app.command()
 def ship(name: Name, standin: Standin = False, json: Json = False) -> None:
-    """Every stale stage from train to score.
+    """Do every stale stage, from training or adopting to a score.
 
     Example: kkb ship photos --standin
     """

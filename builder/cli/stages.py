@@ -23,7 +23,7 @@ def train(
     fold: Annotated[int | None, typer.Option(help="Train this fold only; --resume completes the version.")] = None,
     json: Json = False,
 ) -> None:
-    """Train the models of kernel.toml: a new weights/NAME/vNNN with checkpoints and out-of-fold predictions.
+    """Train the models of kernel.toml: a new weights/NAME/vNNN. It holds checkpoints and out-of-fold predictions.
 
     Example: kkb train digits --resume
     """
@@ -68,7 +68,7 @@ def plan(
     draw: Annotated[Path | None, typer.Option(help="A picture of score against minutes, .svg or .png.")] = None,
     json: Json = False,
 ) -> None:
-    """Choose and order the units (model, fold, view) by gain per second: kernels/NAME/plan.json.
+    """Choose and order models, folds and views by gain per second. The result is kernels/NAME/plan.json.
 
     Example: kkb plan digits
 
@@ -91,7 +91,7 @@ def plan(
     plan_view.show(screen, planned)
     if draw:
         plan_view.draw(screen, planned, draw)
-    screen.say(f"next: kkb bundle {name}")
+    screen.say(f"next: kkb bundle {name}{context.toward(kernel.workspace)}")
     screen.result(summary(planned))
 
 
@@ -116,7 +116,7 @@ def render(
     owner: Owner = "",
     json: Json = False,
 ) -> None:
-    """Render the notebook and kernel-metadata.json from the plan.
+    """Write the notebook and kernel-metadata.json from the plan.
 
     Example: kkb render digits --check
     """

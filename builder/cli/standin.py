@@ -18,7 +18,7 @@ from builder.workspace import Workspace
 standin = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The local Kaggle that the official client talks to.",
+    help="The stand-in: a local Kaggle that the official client talks to.",
     pretty_exceptions_enable=False,
 )
 app.add_typer(standin, name="standin")
@@ -63,7 +63,7 @@ def down(json: Json = False) -> None:
 
 @standin.command()
 def status(json: Json = False) -> None:
-    """Whether the stand-in runs, and what it holds.
+    """Say whether the stand-in runs, and what it holds.
 
     Example: kkb standin status
     """
@@ -87,7 +87,9 @@ def status(json: Json = False) -> None:
 
 @standin.command("env")
 def environment(json: Json = False) -> None:
-    """The variables that lead the official client to the stand-in, as shell lines.
+    """Print the variables that lead programs to the stand-in.
+
+    As shell lines, for `eval`.
 
     Example: env $(kkb standin env | sed 's/^export //') kaggle competitions list
     """
@@ -105,7 +107,9 @@ def environment(json: Json = False) -> None:
 def execute(
     command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.", show_default=False)],
 ) -> None:
-    """Run one command with the stand-in's environment, and exit with its code.
+    """Run one command that talks to the stand-in.
+
+    The exit code is the command's own.
 
     Example: kkb standin exec -- kaggle kernels status local/digits
     """
@@ -136,7 +140,7 @@ def add_competition(
     file: Annotated[str, typer.Option(help="Name of the submission file.")] = "submission.csv",
     json: Json = False,
 ) -> None:
-    """Add a code competition to the stand-in, or replace its data.
+    """Add a code competition, or replace its data.
 
     Example: kkb standin add-competition photos --data X.zip --hidden Y.zip --metric accuracy --limit 20min --daily 5
     """
@@ -176,7 +180,7 @@ def fault(
     clear: Annotated[bool, typer.Option("--clear", help="Forget all faults that wait.")] = False,
     json: Json = False,
 ) -> None:
-    """Ask the stand-in to misbehave, to see what your pipeline does then.
+    """Make the stand-in misbehave, to test your pipeline.
 
     Example: kkb standin fault SaveKernel drop-after --times 1
     """

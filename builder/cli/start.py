@@ -27,12 +27,14 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed without asking.")] = False,
     json: Json = False,
 ) -> None:
-    """Write kernels/NAME/kernel.toml, with what the competition's files suggest when they are there.
+    """Write kernels/NAME/kernel.toml, the one file that you edit.
+
+    It says what the competition's files suggest, when they are there.
 
     Example: kkb new reviews --competition nsmc --task text-classification
     """
     from builder import scaffold
-    from builder.cli.remote import show_proposal
+    from builder.cli.remote import show_proposal, show_ways
     from builder.config import TASKS
     from builder.errors import UserError, did_you_mean
 
@@ -46,24 +48,29 @@ def new(
         if not (yes or json) and sys.stdin.isatty() and not typer.confirm("Is this right?", default=True, err=True):
             screen.say(f"new: mend it in {workspace.show(path)}")
     screen.say(f"new: {workspace.show(path)}")
-    screen.say(
-        f"  next: kkb ship {name}" if proposal else f"  next: kkb fetch {name}, which fills in what only the files can tell"
-    )
+    if proposal:
+        show_ways(screen, workspace.show(path), name, context.toward(workspace))
+    else:
+        screen.say(f"next: kkb fetch {name}{context.toward(workspace)}, which fills in what only the files can tell")
     screen.result({"kernel_toml": str(path), "proposal": None if proposal is None else vars(proposal)})
 
 
 @app.command()
 def demo(json: Json = False) -> None:
-    """The whole job on bundled data against the stand-in: train, export, plan, bundle, render, rehearse, push, submit, score.
+    """See the whole job once, on bundled data against the stand-in.
+
+    That is: train, export, plan, bundle, render, rehearse, push, submit, score.
 
     Example: kkb demo
     """
     from builder import demo as demonstration
     from builder import shipping
     from builder.cli.remote import show_shipped
+    from builder.doctor import packages
     from builder.remote import competitions
     from builder.standin import control
 
+    packages.need("torch")
     screen, workspace = Screen(as_json=json), Workspace.find()
     parts = demonstration.prepare(workspace)
     name, slug = demonstration.KERNEL, demonstration.SLUG

@@ -14,7 +14,7 @@ from builder.config import IMAGES
 from builder.errors import UserError, did_you_mean
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS
 from builder.runtime.contract import Head
-from builder.runtime.heads import SOFTMAX
+from builder.runtime.heads import IDENTITY, SOFTMAX
 from builder.scoring import forms
 from builder.scoring.grid import joined
 
@@ -63,20 +63,22 @@ class Aim:
     """What is predicted.
 
     Attributes:
-        targets, truth: Values of the keys of `[data]`.
+        targets, truth: Values of the keys of `[data]`; the kind of each target where these differ.
         classes: Names of all outputs.
         form: Form of the submission.
         why: What was concluded about the truth, for a person; empty where it is one class of each row.
     """
 
     targets: tuple[str, ...]
-    truth: str
+    truth: str | dict[str, str]
     classes: tuple[str, ...]
     form: str
     why: str = ""
 
     def metric(self, task: str) -> str:
-        """The likeliest metric."""
+        """The likeliest metric. Of classes and numbers together, r2, which has no unit, goes best with what is right or wrong."""
+        if not isinstance(self.truth, str):
+            return ", ".join(f"{name}={'r2' if kind == NUMBERS else USUAL[kind]}" for name, kind in self.truth.items())
         several = self.truth == CLASSES and len(self.targets) > 1
         plain = several or (self.truth == CLASSES and task == IMAGES)
         return USUAL[self.truth] if plain else METRICS.get((self.truth, self.form), USUAL[self.truth])
@@ -103,18 +105,30 @@ def aim(files: Files, known: Data | None) -> Aim:
             found, remedy = ", ".join(files.train.columns), did_you_mean(name, files.train.columns)
             raise UserError("data.target names a column that is not there", file=files.train_file, found=found, remedy=remedy)
     targets = targets or _targets(files)
-    truth = known.truth if known and "truth" in known.model_fields_set else _truth(files, targets)
+    told = known.truth if known and "truth" in known.model_fields_set else _truth(files, targets)
+    truth: str | dict[str, str] = told if isinstance(told, str) else {**told}
     heads: tuple[Head, ...] = ()
     classes = targets
-    if truth == CLASSES:
-        heads = tuple(Head(name, SOFTMAX, class_order(files.train[name])) for name in targets)
+    if truth == CLASSES or not isinstance(truth, str):
+        heads = tuple(_head(files.train, name, CLASSES if isinstance(truth, str) else truth[name]) for name in targets)
         classes = tuple(label for head in heads for label in head.classes)
     elif truth == MULTILABEL and len(targets) == 1:
         classes = _tokens(files.train[targets[0]])
     ids = tuple(str(value) for value in files.test[files.identity])
     said = forms.Known(files.sample_file, targets, classes, truth, ids=ids, heads=heads if len(heads) > 1 else ())
-    why = f"each of {', '.join(targets)} has classes of its own" if len(heads) > 1 else WHY.get(truth, "")
-    return Aim(targets, truth, classes, forms.work_out(files.sample, said).name, why)
+    return Aim(targets, truth, classes, forms.work_out(files.sample, said).name, _why(targets, truth))
+
+
+def _head(train: Table, name: str, kind: str) -> Head:
+    return Head(name, IDENTITY, (name,)) if kind == NUMBERS else Head(name, SOFTMAX, class_order(train[name]))
+
+
+def _why(targets: Sequence[str], truth: str | dict[str, str]) -> str:
+    if not isinstance(truth, str):
+        said = {NUMBERS: "is measured in numbers", CLASSES: "has classes"}
+        return "; ".join(f"{name} {said[kind]}" for name, kind in truth.items())
+    several = truth == CLASSES and len(targets) > 1
+    return f"each of {', '.join(targets)} has classes of its own" if several else WHY.get(truth, "")
 
 
 def _targets(files: Files) -> tuple[str, ...]:
@@ -137,13 +151,13 @@ def _targets(files: Files) -> tuple[str, ...]:
     )
 
 
-def _truth(files: Files, targets: Sequence[str]) -> str:
-    """What the columns hold."""
+def _truth(files: Files, targets: Sequence[str]) -> str | dict[str, str]:
+    """What the columns hold; of each, where some have classes and others numbers."""
     cells = [[str(cell) for cell in files.train[name]] for name in targets]
     if len(cells) > 1:
         if all(set(column) <= set(THERE) for column in cells):
             return MULTILABEL
-        return NUMBERS if all(map(columns.is_numeric, cells)) and any(map(columns.is_scale, cells)) else CLASSES
+        return _of_each(files, targets, cells)
     different = set(cells[0])
     if different == set(files.answers):
         return CLASSES
@@ -153,6 +167,26 @@ def _truth(files: Files, targets: Sequence[str]) -> str:
     if columns.is_scale(cells[0]) or (between and len(files.answers) == 1):
         return NUMBERS
     return MULTILABEL if _are_strings(different, set(_tokens(files.train[targets[0]])), asked, files.answers) else CLASSES
+
+
+def _of_each(files: Files, targets: Sequence[str], cells: Sequence[Sequence[str]]) -> str | dict[str, str]:
+    """Classes or numbers of each of several columns. Few whole numbers beside a scale may be either: the sample tells."""
+    scales = [columns.is_scale(column) for column in cells]
+    numbers = [
+        scale or (columns.is_numeric(column) and any(scales) and not _asks_for_codes(files, name, column))
+        for name, column, scale in zip(targets, cells, scales, strict=True)
+    ]
+    if len(set(numbers)) == 1 or any("," in name for name in targets):  # no metric could name one with a comma
+        return NUMBERS if all(numbers) else CLASSES
+    return {name: NUMBERS if number else CLASSES for name, number in zip(targets, numbers, strict=True)}
+
+
+def _asks_for_codes(files: Files, name: str, column: Sequence[str]) -> bool:
+    """Whether a sample that writes numbers with a point asks for few whole ones without."""
+    written = {str(cell) for other in files.answers if other in files.sample for cell in files.sample[other]}
+    asked = {str(cell) for cell in files.sample[name]} if name in files.sample else {"."}
+    pointed = any("." in cell for cell in written)
+    return pointed and not any("." in cell for cell in asked) and len(set(column)) <= columns.MANY
 
 
 def _are_strings(different: set[str], tokens: set[str], asked: set[str], answers: Sequence[str]) -> bool:

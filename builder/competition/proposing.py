@@ -32,6 +32,7 @@ class Proposal:
         rows: Number of training rows.
         width, height: Median size of some training images, in pixels.
         metric: The likeliest metric of such a submission.
+        further, further_text: Columns and texts that both tables have beside what the proposed models read.
         why: What the task and the truth were concluded from, for a person.
     """
 
@@ -50,7 +51,9 @@ class Proposal:
     group: str = ""
     metric: str = "accuracy"
     why: str = ""
-    truth: str = CLASSES
+    truth: str | dict[str, str] = CLASSES
+    further: tuple[str, ...] = ()
+    further_text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def filled(data: Data, proposal: Proposal) -> Data:
         mine, theirs = getattr(data, key), getattr(proposal, key)
         if mine != theirs:
             raise UserError(
-                f"the files are those of {theirs}",
+                f"the files are those of {theirs if isinstance(theirs, str) else ' and '.join(dict.fromkeys(theirs.values()))}",
                 found=f"a kernel of {mine}",
                 expected=proposal.why,
                 remedy=f'kkb fetch NAME completes kernel.toml; or set data.{key} = "{mine}" there',
@@ -129,13 +132,17 @@ def _read(tables: Tables, targets: Sequence[str], known: Data | None) -> dict[st
     group = columns.group(tables.train, tables.test, shared)
     apart = f"; training and test rows share no '{group}'" if group else ""
     if chosen in {"", IMAGES} and (found := _images(tables, needed=bool(chosen) or not shared)):
-        return {**found, "group": group, "why": f"images are named after {found['image']}{apart}"}
+        unread = [name for name in shared if name != group and f"{{{name}}}" not in found["image"]]
+        long = tuple(columns.texts(tables.train, unread))
+        further = {"further": tuple(name for name in unread if name not in long), "further_text": long}
+        return {**found, **further, "group": group, "why": f"images are named after {found['image']}{apart}"}
     others = [name for name in shared if name != group]
     texts = {} if chosen == TABLES else _texts(tables, others, needed=bool(chosen))
     told = ", ".join(f"'{name}' has {words:.0f} words on average" for name, words in texts.items())
     # A text beside many other columns must be long: `Name` beside age and fare does not make a competition of texts.
     if texts and (chosen or max(texts.values()) >= columns.WORDS + len(others) - len(texts)):
-        return {"task": TEXTS, "text": tuple(texts), "group": group, "why": told + apart}
+        further = {"further": tuple(name for name in others if name not in texts)}
+        return {"task": TEXTS, "text": tuple(texts), **further, "group": group, "why": told + apart}
     if not others:
         raise UserError(
             "the tables have no column to learn from",

@@ -29,7 +29,7 @@ class Rows:
     Attributes:
         heads, y, told: As in `Targets`.
         paths: The images; empty for other tasks.
-        cells: The rows of the table as text, without the targets; empty for images.
+        cells: The rows of the table as text, without the targets; empty where no model reads them.
         groups, times: What `data.group` and `data.time` say of each row; empty without them.
     """
 
@@ -63,7 +63,7 @@ def train_rows(config: Config, root: Path) -> Rows:
 
     Raises UserError for columns that are not there, ids that repeat, and rows without a label or an image.
     """
-    from builder.config import IMAGES
+    from builder.config import IMAGES, reads_cells
 
     data, path = config.data, root / config.data.train
     table = read_table(path)
@@ -75,13 +75,15 @@ def train_rows(config: Config, root: Path) -> Rows:
     truth = targets.read(data, table, path)
     ids, groups, times = tuple(table[data.id]), _told(table, data.group, path), _told(table, data.time, path)
     facts = (ids, truth.heads, truth.y, truth.told)
+    paths: tuple[Path, ...] = ()
+    cells: list[Any] = []
     if data.task == IMAGES:
         paths = tuple(root / image_name(data.image, row) for row in table.to_dict("records"))
         _refuse_missing(paths, ids, path)
-        return Rows(*facts, paths, (), groups, times)
-    columns_of(config, root, table)
-    cells: list[Any] = table.drop(columns=list(data.targets)).to_dict("records")
-    return Rows(*facts, (), tuple(cells), groups, times)
+    if reads_cells(config):
+        columns_of(config, root, table)
+        cells = table.drop(columns=list(data.targets)).to_dict("records")
+    return Rows(*facts, paths, tuple(cells), groups, times)
 
 
 def columns_of(config: Config, root: Path, train: Table | None = None) -> tuple[str, ...]:
@@ -94,14 +96,14 @@ def columns_of(config: Config, root: Path, train: Table | None = None) -> tuple[
     train = read_table(root / data.train) if train is None else train
     # A machine that only trains may have no test table.
     test = read_table(root / data.test) if (root / data.test).is_file() else None
-    key = "data.text" if data.text else "data.columns"
-    named = data.text or data.columns
-    if not named:
-        named = tuple(str(name) for name in (train if test is None else test).columns)
-        named = tuple(name for name in named if name not in {data.id, *data.targets, data.group})
+    asked = [("data.text", name) for name in data.text] + [("data.columns", name) for name in data.columns]
+    if not asked:
+        usual = map(str, (train if test is None else test).columns)
+        asked = [("data.columns", name) for name in usual if name not in {data.id, *data.targets, data.group}]
     for table, path in ((train, root / data.train), (test, root / data.test)):
         if table is not None:
-            _refuse_absent([(key, column) for column in named], table, path)
+            _refuse_absent(asked, table, path)
+    named = tuple(dict.fromkeys(name for _, name in asked))
     if not named:
         raise UserError(
             "the tables have no column to learn from",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from builder.competition.tables import class_order
 from builder.errors import UserError
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS
+from builder.metrics.heads import apart
 from builder.runtime.contract import Head
 from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX
 
@@ -46,7 +47,7 @@ class Targets:
     Attributes:
         heads: What a model answers.
         y: int64 (rows,) codes of one head of classes; int64 (rows, heads) of several; int64 0 or 1 (rows, labels); or float64
-            (rows, columns).
+            (rows, columns): numbers, or codes and numbers of several heads (`metrics.heads.apart`).
         told: One text per row, from which `parse` makes `y` again.
     """
 
@@ -57,7 +58,7 @@ class Targets:
 
 def read(data: Data, table: Table, path: Path) -> Targets:
     """The targets of a training table. Raises UserError for cells that are no such truth."""
-    heads = _HEADS[data.truth](data, table, path)
+    heads = _of_each(data, table, path) if data.headed else _HEADS[str(data.truth)](data, table, path)
     cells = [tuple(map(str, row)) for row in table[list(data.targets)].itertuples(index=False)]
     texts = tuple(told(row, heads[0].link) for row in cells)
     return Targets(heads, parse(texts, heads), texts)
@@ -71,28 +72,35 @@ def told(row: Sequence[str], link: str) -> str:
 
 def parse(texts: Sequence[str], heads: Sequence[Head]) -> Truth:
     """The truth that the texts of rows tell, as in a table of folds. Raises UserError for one that the heads do not know."""
-    link, classes = heads[0].link, heads[0].classes
+    link, classes = heads[0].link if len(heads) == 1 else SOFTMAX, heads[0].classes
     try:
         if link == IDENTITY:
             numbers = [_cells(text, len(classes)) for text in texts]
             return np.array(numbers, dtype=np.float64).reshape(len(texts), len(classes))
         if link == SIGMOID:
             return _labels(texts, classes)
-        codes = [{label: code for code, label in enumerate(head.classes)} for head in heads]
-        rows = [[code[cell] for code, cell in zip(codes, _cells(text, len(heads)), strict=True)] for text in texts]
+        reads = [_reader(head) for head in heads]
+        rows = [[read(cell) for read, cell in zip(reads, _cells(text, len(heads)), strict=True)] for text in texts]
     except (KeyError, ValueError) as error:
         raise UserError("rows have labels that their version does not know", found=error, remedy="train again") from None
-    found = np.array(rows, dtype=np.int64).reshape(len(rows), len(heads))
+    kind = np.float64 if any(head.link == IDENTITY for head in heads) else np.int64
+    found = np.array(rows, dtype=kind).reshape(len(rows), len(heads))
     return found[:, 0] if len(heads) == 1 else found
 
 
+def _reader(head: Head) -> Callable[[str], float]:
+    """What makes the code of a class, or the number, of a cell."""
+    return float if head.link == IDENTITY else {label: code for code, label in enumerate(head.classes)}.__getitem__
+
+
 def strata(heads: Sequence[Head], y: Truth) -> NDArray[np.int64]:
-    """int64 (rows,), what folds are stratified by: classes of the first head, the rarest label of a row, or tenths of numbers.
+    """int64 (rows,), what folds are stratified by: classes of the first head with some, rarest labels, or tenths of numbers.
 
     Of labels and numbers each stratum has as many rows as there may be folds, or there is but one.
     """
-    if heads[0].link == SOFTMAX:
-        return np.asarray(y if y.ndim == 1 else y[:, 0], dtype=np.int64)
+    own = next((truth for head, truth in zip(heads, apart(heads, y), strict=True) if head.link == SOFTMAX), None)
+    if own is not None:
+        return np.asarray(own, dtype=np.int64)
     if heads[0].link == SIGMOID:
         order = np.argsort(y.sum(axis=0), kind="stable")  # the rarest label first
         there = y[:, order]
@@ -103,11 +111,13 @@ def strata(heads: Sequence[Head], y: Truth) -> NDArray[np.int64]:
 
 def prior(heads: Sequence[Head], y: Truth) -> tuple[float, ...]:
     """What is answered where nothing is known: shares of classes, shares of labels, means of numbers; of all heads."""
-    if heads[0].link != SOFTMAX:
-        return tuple(np.asarray(y, dtype=np.float64).mean(axis=0).tolist())
-    columns = y[:, None] if y.ndim == 1 else y
-    counts = [np.bincount(column, minlength=len(head.classes)) for head, column in zip(heads, columns.T, strict=True)]
-    return tuple(float(count) / len(y) for each in counts for count in each)
+    found: list[float] = []
+    for head, own in zip(heads, apart(heads, y), strict=True):
+        if head.link == SOFTMAX:
+            found += [float(count) / len(y) for count in np.bincount(own, minlength=len(head.classes))]
+        else:
+            found += np.asarray(own, dtype=np.float64).mean(axis=0).tolist()
+    return tuple(found)
 
 
 def _joined(found: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -119,17 +129,22 @@ def _joined(found: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(joined, return_inverse=True)[1].reshape(-1).astype(np.int64)  # numbered without gaps
 
 
-def _of_classes(data: Data, table: Table, path: Path) -> tuple[Head, ...]:
-    several = len(data.targets) > 1
+def _of_each(data: Data, table: Table, path: Path) -> tuple[Head, ...]:
+    """A head for each target, of its own kind, called like its column."""
     heads = []
-    for name in data.targets:
-        found = class_order(table[name])
-        if len(found) < 2:
-            where = f": the column '{name}'" if several else ""
-            remedy = "check data.target in kernel.toml"
-            raise UserError(f"data.target has fewer than two classes{where}", file=path, found=found, remedy=remedy)
-        heads.append(Head(name if several else "", SOFTMAX, found))
+    for name, kind in zip(data.targets, data.truths, strict=True):
+        (head,) = _HEADS[kind](data.model_copy(update={"target": name, "truth": kind}), table, path)
+        heads.append(replace(head, name=name))
     return tuple(heads)
+
+
+def _of_classes(data: Data, table: Table, path: Path) -> tuple[Head, ...]:
+    (name,) = data.targets
+    found = class_order(table[name])
+    if len(found) < 2:
+        remedy = "check data.target in kernel.toml"
+        raise UserError(f"the column '{name}' has fewer than two classes", file=path, found=found, remedy=remedy)
+    return (Head("", SOFTMAX, found),)
 
 
 def _of_labels(data: Data, table: Table, path: Path) -> tuple[Head, ...]:

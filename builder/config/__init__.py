@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from builder import config_faults
 from builder.config import fitting
 from builder.config.fitting import BACKBONES
-from builder.config.kinds import kind_of, recipe_for, views_for
+from builder.config.kinds import kind_of, kinds_of, reads_cells, recipe_for, views_for
 from builder.config.models import Input, Model, Text
 from builder.config.sections import (
     GROUPED,
@@ -80,7 +80,9 @@ __all__ = [
     "fraction",
     "inside",
     "kind_of",
+    "kinds_of",
     "load",
+    "reads_cells",
     "recipe_for",
     "seconds",
     "size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import config_faults
-from builder.config.kinds import TOKENS, kind_of
+from builder.config.kinds import TABLE, TOKENS, kind_beside, kind_of, kinds_of
 from builder.config.sections import GROUPED, IMAGES, TABLES, TEXTS
 from builder.errors import nearest
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS
@@ -20,16 +20,21 @@ BACKBONES: dict[str, dict[str, tuple[str, ...]]] = {
     TEXTS: {"text": ("linear", "lstm", "gru"), "hf": ()},
     TABLES: {"table": ("lightgbm", "xgboost", "mlp")},
 }
+# Task -> what may stand beside a backbone.
+BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    IMAGES: {"table": ("mlp",), "text": ("lstm", "gru"), "hf": ()},
+    TEXTS: {"table": ("mlp",)},
+    TABLES: {},
+}
 EXAMPLES = {"timm": "timm/<architecture>, such as timm/efficientnet_b0", "hf": "hf/<folder>"}
 READ_BY = {"image": IMAGES, "test_image": IMAGES, "text": TEXTS, "columns": TABLES}  # key of [data] -> its task
-SEVERAL = f"several {CLASSES}"
-# Trees -> what they do not answer.
-UNANSWERED = {"table/lightgbm": (MULTILABEL, f"several {NUMBERS}", SEVERAL), "table/xgboost": (SEVERAL,)}
+READ_BESIDE = {"text": TOKENS, "columns": TABLE}  # key of [data] -> what reads it beside another backbone
+SEVERAL, MIXED = f"several {CLASSES}", "classes and numbers"
 # What is answered -> blends that it has not: votes and ranks are those of classes.
 UNBLENDED = {
     MULTILABEL: ("vote", "stack"),
     NUMBERS: ("geometric", "rank", "vote", "stack"),
-    SEVERAL: ("geometric", "rank", "vote", "stack"),
+    **dict.fromkeys((SEVERAL, MIXED), ("geometric", "rank", "vote", "stack")),
 }
 LAYERLESS = ("text/lstm", "text/gru", "table/mlp")
 fault = config_faults.unfit
@@ -59,8 +64,9 @@ def _foreign(config: Config, key: str, value: object, task: str) -> Exception:
 
 def _check_data(config: Config) -> None:
     data = config.data
+    read = {kind_beside(backbone) for model in config.model for backbone in model.beside}
     for key, task in READ_BY.items():
-        if getattr(data, key) and data.task != task:
+        if getattr(data, key) and data.task != task and READ_BESIDE.get(key) not in read:
             raise _foreign(config, f"data.{key}", getattr(data, key), task)
     for key in ("text", "columns"):
         names = getattr(data, key)
@@ -76,15 +82,11 @@ def _check_data(config: Config) -> None:
 
 
 def _check_truth(config: Config) -> None:
-    """What cannot learn, or blend, answers that are more than one class of each row."""
+    """What cannot blend, or be smoothed, of answers that are more than one class of each row."""
     data, blend = config.data, config.inference.blend
-    several = len(data.targets) > 1 and data.truth != MULTILABEL
-    aim = f"several {data.truth}" if several else data.truth
-    for number, model in enumerate(config.model):
-        if aim in UNANSWERED.get(model.backbone, ()):
-            able = [f"table/{name}" for name in BACKBONES[TABLES]["table"] if aim not in UNANSWERED.get(f"table/{name}", ())]
-            raise fault(f"model.{number}.backbone", f"{model.backbone!r} for {aim}", " or ".join(able))
-    if blend in UNBLENDED.get(aim, UNBLENDED.get(data.truth, ())):
+    kind = data.truth if isinstance(data.truth, str) else MIXED
+    aim = f"several {kind}" if kind == CLASSES and len(data.targets) > 1 else kind
+    if blend in UNBLENDED.get(aim, ()):
         raise fault("inference.blend", f"{blend!r} for {aim}", '"auto", "mean" or "weighted"')
     if data.truth == NUMBERS and config.train.label_smoothing and "label_smoothing" in config.train.model_fields_set:
         found = f"{config.train.label_smoothing:g} where data.truth is numbers"
@@ -108,9 +110,11 @@ def _check_folds(config: Config) -> None:
 
 
 def _check_model(config: Config, model: Model, key: str) -> None:
-    task = config.data.task
+    task, kinds = config.data.task, kinds_of(config, model)
     if model.backbone:
-        _check_backbone(task, model.backbone, f"{key}.backbone")
+        _check_backbone(task, model.backbone, f"{key}.backbone", BACKBONES[task])
+    if model.beside:
+        _check_beside(config, model, f"{key}.beside")
     if task != IMAGES:
         texts = task == TEXTS and model.backbone.startswith("hf/")  # networks of texts that can be brought along
         for name in ("build", "input", *(() if texts else ("checkpoints",))):
@@ -119,18 +123,41 @@ def _check_model(config: Config, model: Model, key: str) -> None:
     if config.train.layer_decay != 1 and model.backbone in LAYERLESS:
         what = f"{config.train.layer_decay:g} with {model.backbone!r}"
         raise fault("train.layer_decay", what, "networks with layers: of timm's, or of a Hugging Face folder", "remove it")
-    if task != TEXTS and "text" in model.model_fields_set:
+    if task != TEXTS and TOKENS not in kinds and "text" in model.model_fields_set:
         raise _foreign(config, f"{key}.text", "text", TEXTS)
     if model.backbone == "text/linear" and model.text.model_fields_set:
         raise fault(f"{key}.text", "tokens for text/linear", "nothing: it counts all terms of a text", "remove it")
-    if model.backbone.startswith("hf/") and "vocabulary" in model.text.model_fields_set:
+    reading = next((name for name, kind in zip((model.backbone, *model.beside), kinds, strict=True) if kind == TOKENS), "")
+    if reading.startswith("hf/") and "vocabulary" in model.text.model_fields_set:
         found, expected = model.text.vocabulary, "nothing: a Hugging Face folder has its own tokenizer"
         raise fault(f"{key}.text.vocabulary", found, expected, "remove it")
 
 
-def _check_backbone(task: str, backbone: str, key: str) -> None:
+def _check_beside(config: Config, model: Model, key: str) -> None:
+    """What stands beside a backbone must be something that the backbone does not read, and that [data] names."""
+    data, kinds = config.data, kinds_of(config, model)
+    alone = next((name for name in ("build", "checkpoints") if getattr(model, name)), "")
+    if not BESIDE[data.task] or alone or model.backbone == "text/linear":
+        who = f"{alone} = {getattr(model, alone)!r}" if alone else f"{model.backbone!r} in a kernel of {data.task}"
+        expected = "a network for images or texts that is trained here"
+        raise fault(key, f"{list(model.beside)} beside {who}", expected, "remove beside, or choose another backbone")
+    for backbone in model.beside:
+        _check_backbone(data.task, backbone, key, BESIDE[data.task])
+    if len(set(kinds)) < len(kinds):
+        raise fault(key, list(model.beside), "one network for each further kind of input")
+    for backbone, kind in zip(model.beside, kinds[1:], strict=True):
+        named = next(name for name, read in READ_BESIDE.items() if read == kind)
+        if not getattr(data, named):
+            found, expected = f"{backbone!r} without data.{named}", f"data.{named}, the columns that it reads"
+            raise fault(key, found, expected, f"set data.{named}")
+    if config.train.layer_decay != 1:
+        found, expected = f"{config.train.layer_decay:g} with {key}", "one network, whose layers have an order"
+        raise fault("train.layer_decay", found, expected, "remove it")
+
+
+def _check_backbone(task: str, backbone: str, key: str, fitting: dict[str, tuple[str, ...]]) -> None:
+    """`fitting`: library -> its names that may stand there; none: whatever the library knows."""
     library, _, name = backbone.partition("/")
-    fitting = BACKBONES[task]
     if library in fitting and name and (not fitting[library] or name in fitting[library]):
         return
     known = [f"{one}/{name}" for one, names in fitting.items() for name in names]

@@ -30,6 +30,21 @@ def kind_of(config: Config, model: Model) -> str:
     return TERMS if model.backbone == "text/linear" else TOKENS
 
 
+def kind_beside(backbone: str) -> str:
+    """What a network of `[[model]] beside` reads."""
+    return TABLE if backbone.startswith("table/") else TOKENS
+
+
+def kinds_of(config: Config, model: Model) -> tuple[str, ...]:
+    """What each of a model's inputs is."""
+    return (kind_of(config, model), *map(kind_beside, model.beside))
+
+
+def reads_cells(config: Config) -> bool:
+    """Whether any model reads cells of the tables."""
+    return any(kind != IMAGE for model in config.model for kind in kinds_of(config, model))
+
+
 def views_for(config: Config, model: Model) -> tuple[str, ...]:
     """The views of `[inference]` that this model can have; identity is the first."""
     return config.inference.views if kind_of(config, model) in VIEWED else ("identity",)

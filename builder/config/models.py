@@ -56,16 +56,19 @@ class Model(Section):
         backbone: `library/name`, as fits the task (`fitting.BACKBONES`): `timm/<architecture>`, `text/linear`,
             `table/lightgbm`, or `hf/<folder>` with a Hugging Face AutoModel (relative to the workspace).
         build: Instead of it, `models.py:function` in the kernel's folder: a function that returns an nn.Module.
+        beside: Networks that read what else a row has, and whose features join those of `backbone`: `table/mlp` reads
+            `data.columns`; `text/lstm`, `text/gru` or `hf/<folder>` reads `data.text`.
         arguments: For the constructor of the network, or for the library that fits the model.
         checkpoints: Weights trained elsewhere, relative to the workspace: one file, or one per fold with `{fold}` in its name.
         folds, holdout: Which rows those weights did not see: a CSV of id and fold, or a CSV of ids that no model saw.
         oof: Their out-of-fold predictions as they were made elsewhere, compared with ours.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"text"})
+    later: ClassVar[frozenset[str]] = frozenset({"text", "beside"})
 
     name: str
     backbone: str = ""
+    beside: tuple[str, ...] = ()
     build: str = ""
     pretrained: bool = True
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -89,6 +92,11 @@ class Model(Section):
     @classmethod
     def _inside(cls, backbone: str) -> str:
         return inside(backbone)
+
+    @field_validator("beside")
+    @classmethod
+    def _all_inside(cls, beside: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(inside, beside))
 
     @field_validator("build")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from builder.config.values import Bytes, Fraction, Inside, Seconds, Section, Target, slug_like
 
@@ -16,6 +16,7 @@ GROUPED = ("group", "stratified-group")  # schemes of folds that keep the rows o
 
 Column = Annotated[str, Field(min_length=1)]
 Truth = Literal["classes", "multilabel", "numbers"]  # as metrics call them
+Mixable = Literal["classes", "numbers"]
 
 
 class Competition(Section):
@@ -28,7 +29,9 @@ class Competition(Section):
         limit: Longest run, from the competition's Code Requirements: Kaggle's API does not tell it.
         machine: Image and hardware of the run.
         test_rows: Samples of the hidden test set, which plan and forecast count with; 0: unknown.
-        metric: Its name; of several targets with classes each may have its own, `kind=accuracy, size=f1_macro`.
+        metric: Its name; several targets with classes, or with classes and numbers, may have one each,
+            `kind=accuracy, price=r2`: the score is their mean, in which a metric that falls counts as its negative beside one
+            that rises.
     """
 
     slug: Annotated[str, AfterValidator(slug_like)]
@@ -51,7 +54,9 @@ class Data(Section):
         id: The column that names a sample, in all tables.
         target: The column that is predicted, or several.
         truth: What it holds: one class of each row (of several columns each has classes of its own), labels that are there or not
-            (0 or 1 in several columns, or names separated by blanks in one), or numbers.
+            (0 or 1 in several columns, or names separated by blanks in one), or numbers. Where some of several columns have
+            classes and others numbers, a table tells it for each, `{ kind = "classes", price = "numbers" }`; a column that it
+            leaves out has classes, and so has one of 0 and 1.
         image, test_image: Patterns of image files, such as `train_images/{id}.png`.
         text: Columns that hold the texts.
         columns: Columns of a table that models may read; none: all of the test table but the id and the group.
@@ -68,7 +73,7 @@ class Data(Section):
     sample_submission: Inside = "sample_submission.csv"
     id: str = ""
     target: Target = ""
-    truth: Truth = "classes"
+    truth: Truth | dict[Column, Mixable] = "classes"
     image: Inside = ""
     test_image: Inside = ""
     text: tuple[Column, ...] = ()
@@ -82,6 +87,51 @@ class Data(Section):
         if isinstance(self.target, str):
             return (self.target,) if self.target else ()
         return self.target
+
+    @field_validator("truth", mode="before")
+    @classmethod
+    def _known(cls, truth: object) -> object:
+        """One message, and not one for each of the two ways to say it."""
+        if isinstance(truth, dict):
+            odd = [kind for kind in truth.values() if kind not in get_args(Mixable)]
+            if odd:
+                raise ValueError(
+                    f"found {odd[0]!r}, expected 'classes' (also of a column of 0 and 1) or 'numbers' for each target"
+                )
+        elif truth not in get_args(Truth):
+            raise ValueError(f"found {truth!r}, expected {', '.join(map(repr, get_args(Truth)))}, or a table of targets")
+        return truth
+
+    @field_validator("truth")
+    @classmethod
+    def _of_targets(cls, truth: Truth | dict[str, Mixable], info: ValidationInfo) -> Truth | dict[str, Mixable]:
+        """A table tells of every target, in their order; one word, where all are of one kind."""
+        if isinstance(truth, str):
+            return truth
+        target = info.data.get("target", "")
+        targets = [target] if isinstance(target, str) else list(target)
+        strange = [name for name in truth if name not in targets]
+        if strange:
+            raise ValueError(f"found {strange[0]!r}, expected names of data.target: {', '.join(targets) or 'there is none'}")
+        told: dict[str, Mixable] = {name: truth.get(name, "classes") for name in targets}
+        kinds = set(told.values())
+        return kinds.pop() if len(kinds) == 1 else told if kinds else "classes"
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """The kind of truth of each target."""
+        table = self.truth
+        return (table,) * len(self.targets) if isinstance(table, str) else tuple(table[name] for name in self.targets)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some targets have classes and others numbers."""
+        return not isinstance(self.truth, str)
+
+    @property
+    def headed(self) -> bool:
+        """Whether there are several targets, each of which has answers, a blend and a metric of its own."""
+        return self.mixed or (self.truth == "classes" and len(self.targets) > 1)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -8,19 +8,22 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from builder.doctor.record import MUST, NOTE, SHOULD, Finding, fine
+from builder.errors import UserError
 
 DISTRIBUTION = "kaggle-kernel-builder"
 NEWEST_TRIED = (3, 13)
 # Extra -> the package that says whether a person wants it, and what does not work without it.
 EXTRAS = {
-    "train": ("torch", "kkb train, adopt, export and demo do not work; fetch, plan, render, push and submit do"),
+    "train": ("torch", "kkb train, adopt, export, rehearse and demo do not work; fetch, plan, render, push and submit do"),
     "tabular": ("lightgbm", "models of tables are not available"),
     "gpu": ("onnxruntime-gpu", "exports run on the CPU here; what a GPU costs is known from runs on Kaggle only"),
 }
 STANDS_FOR = {"onnxruntime": ("onnxruntime-gpu",), "opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
+MODULES = {"cv2": "opencv-python-headless"}  # imported under another name than it is installed
 # Versions of the official client against which the door to Kaggle is tested.
 CLIENTS = {"kaggle": ("2.2.4", "2.2.5"), "kagglesdk": ("0.1.37", "0.1.38")}
 Installed = Callable[[str], str | None]
@@ -81,6 +84,33 @@ def install(extra: str, where: str) -> str:
     """The command that installs kkb with an extra."""
     name = f"{where}[{extra}]" if extra else where
     return pip("install", *(["--editable"] if where != DISTRIBUTION else []), name)
+
+
+def need(module: str) -> None:
+    """Raise UserError when a module that belongs to an extra is not installed: before work that would end without it."""
+    if find_spec(module) is None:
+        error = lacking(ModuleNotFoundError(f"No module named '{module}'", name=module))
+        if error:
+            raise error
+
+
+def lacking(error: BaseException) -> UserError | None:
+    """What to say of an exception that a missing package of kkb's, or of one of its extras, caused; None for all others."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        cause = cause.__cause__
+    module = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    name = MODULES.get(module, module)
+    extras = [one.extra for one in wanted() if one.name == name]
+    if not extras:
+        return None
+    part = f"the extra '{extras[0]}'" if extras[0] else "kkb's own requirements"
+    return UserError(
+        "this needs a package that is not installed",
+        found=f"no module '{module}'",
+        expected=f"{name}, which comes with {part}",
+        remedy=install(extras[0], source()),
+    )
 
 
 def python(version: tuple[int, int, int], prefix: str, base: str) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from builder.export.parity import Case
 from builder.export.record import BACKENDS, ExportedModel, File, Rung, gap, score_delta
 from builder.export.source import LOGITS
 from builder.runtime import backends, views
-from builder.runtime.contract import Cells, Input
+from builder.runtime.contract import Cells, Input, Joint
 from builder.runtime.heads import IDENTITY
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Given:
     name: str
     fold: int
     opening: convert.Opening
-    base: Input | Cells
+    base: Input | Cells | Joint
     shown: Shown
     apart: bool = False
 
@@ -167,9 +167,9 @@ def _order(recipe: Recipe, given: Given, rows: NDArray[np.int64]) -> convert.Ord
 
 def _sizes(recipe: Recipe, given: Given) -> dict[str, dict[str, int]]:
     """Height and width of what the model sees, of the views for which they are not its own. Cells have no size of their own."""
-    if isinstance(given.base, Cells):
+    base = given.base.parts[0]
+    if isinstance(base, Cells):
         return {}
-    base = given.base
     shapes = {view: views.shape_of(view, base) for view in recipe.views}
     own = (base.height, base.width)
     return {view: {"height": shape[0], "width": shape[1]} for view, shape in shapes.items() if shape != own}
@@ -236,8 +236,11 @@ def _judge(recipe: Recipe, what: str, judged: bool, step: str, rungs: list[Rung]
 
 
 def _what(recipe: Recipe) -> str:
-    numbers = bool(recipe.heads) and recipe.heads[0].link == IDENTITY
-    return "a number, in units of the target's spread," if numbers else "a probability"
+    links = {head.link for head in recipe.heads}
+    if IDENTITY not in links:
+        return "a probability"
+    number = "a number, in units of the target's spread,"
+    return number if len(links) == 1 else f"a probability, or {number}"
 
 
 def _open(device: str, threads: int, kind: str, path: Path) -> Run:

@@ -24,14 +24,15 @@ import numpy as np
 
 from builder.errors import RunError
 from builder.export.record import BACKENDS, Priced
-from builder.runtime import backends
+from builder.runtime import backends, devices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCHES = (1, 8, 32)
-ENOUGH_S = 1.5  # seconds of measuring per batch size, after the first call
-CALLS = (3, 40)  # fewest and most calls per batch size
+BATCHES = (1, 2, 8, 32)
+ENOUGH_S = 0.5  # seconds of measuring per batch size and round
+MOST = 13  # calls per batch size and round
+ROUNDS = 3  # sizes take turns, so that whatever else this machine does slows none of them alone
 LIMIT_S = 600.0
 THREADS = 1
 ALTERNATIVES = {
@@ -76,7 +77,7 @@ def measured(
         asked = {"file": str(file), "backend": backend, "device": device, "threads": THREADS, "batches": list(batches)}
         order.write_text(json.dumps(asked), "utf-8")
         command = [sys.executable, "-m", __name__, str(order), str(answer)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {**os.environ, **devices.on_cpu(THREADS), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment)
         except subprocess.TimeoutExpired:
@@ -97,24 +98,42 @@ def measure(order: Mapping[str, Any], feeds: Mapping[str, NDArray[Any]]) -> Pric
         load_ms = (time.perf_counter() - began) * 1e3
         if model.accelerator != order["device"]:
             raise backends.BackendError(f"asked for {order['device']}, runs on {model.accelerator}")
-        table = {
-            str(size): _times(model, {key: values[:size] for key, values in feeds.items()}, size) for size in order["batches"]
-        }
+        table = _table(model, feeds, order["batches"])
     except Exception as error:  # noqa: BLE001  every backend has its own exceptions, and its price is that it has none
         return Priced(**facts, error=f"{type(error).__name__}: {error}"[:500])
     return Priced(**facts, load_ms=load_ms, batch=table, peak_mb=peak_mb())
 
 
-def _times(model: backends.Backend, feeds: Mapping[str, NDArray[Any]], batch: int) -> dict[str, float]:
-    """Milliseconds of the first call, and per sample of those that follow: median and 99th percentile."""
-    spent: list[float] = []
+def _table(model: backends.Backend, feeds: Mapping[str, NDArray[Any]], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Batch size -> milliseconds of its first call, and per sample of those that follow: median and 99th percentile."""
+    given = {size: {key: values[:size] for key, values in feeds.items()} for size in sizes}
+    first = {size: _call_ms(model, given[size]) for size in sizes}
+    later: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(ROUNDS):
+        for size in sizes:
+            later[size] += _round(model, given[size])
+    return {
+        str(size): {
+            "first_ms": first[size],
+            "median_ms": float(np.median(later[size])) / size,
+            "p99_ms": float(np.quantile(later[size], 0.99)) / size,
+        }
+        for size in sizes
+    }
+
+
+def _round(model: backends.Backend, feeds: Mapping[str, NDArray[Any]]) -> list[float]:
+    """Milliseconds of some calls, one at least."""
+    began, spent = time.perf_counter(), [_call_ms(model, feeds)]
+    while len(spent) < MOST and time.perf_counter() - began < ENOUGH_S:
+        spent.append(_call_ms(model, feeds))
+    return spent
+
+
+def _call_ms(model: backends.Backend, feeds: Mapping[str, NDArray[Any]]) -> float:
     began = time.perf_counter()
-    while len(spent) <= CALLS[0] or (len(spent) <= CALLS[1] and time.perf_counter() - began < ENOUGH_S):
-        started = time.perf_counter()
-        model.logits(feeds)
-        spent.append((time.perf_counter() - started) * 1e3)
-    later = np.array(spent[1:]) / batch
-    return {"first_ms": spent[0], "median_ms": float(np.median(later)), "p99_ms": float(np.quantile(later, 0.99))}
+    model.logits(feeds)
+    return (time.perf_counter() - began) * 1e3
 
 
 def peak_mb() -> float:

@@ -12,14 +12,14 @@ import numpy as np
 from builder import images
 from builder.export.record import File, recipe_name
 from builder.progress import Report, silent
-from builder.runtime import cells, inputs
+from builder.runtime import cells, inputs, joint
 from builder.runtime.contract import Cells
-from builder.shown import Pixels, Read, Shown, input_of, reader_of
+from builder.shown import Pixels, Read, Several, Shown, input_of, reader_of
 from builder.workspace import write_bytes
 
 if TYPE_CHECKING:
     from builder.competition import Rows
-    from builder.runtime.contract import Input
+    from builder.runtime.contract import Input, Joint
     from builder.train.record import TrainedModel, Version
 
 DECODED_FOR_PRICE, READ_FOR_PRICE = 32, 512  # images, rows of cells
@@ -47,18 +47,23 @@ class Samples:
 
     def shown(self, model: TrainedModel) -> Shown:
         """All rows as the model is shown them."""
-        if isinstance(model.input, Cells):
-            return Read(self.reader(model, model.input).read(self.rows.cells))
-        found = images.seen(self.rows.paths, model.input, self.views, root=self.root, cache=self.cache, report=self.report)
-        return Pixels(found)
+        parts = tuple(self._part(model, given) for given in model.input.parts)
+        return parts[0] if len(parts) == 1 else Several(parts, joint.leading(model.input.parts))
+
+    def _part(self, model: TrainedModel, given: Input | Cells) -> Pixels | Read:
+        if isinstance(given, Cells):
+            return Read(self.reader(model, given).read(self.rows.cells))
+        return Pixels(images.seen(self.rows.paths, given, self.views, root=self.root, cache=self.cache, report=self.report))
 
     def recipe(self, model: TrainedModel, folder: Path) -> tuple[File, ...]:
-        """What must lie beside a model that reads cells: its recipe, written into `folder` under a name of its own."""
-        if not isinstance(model.input, Cells):
-            return ()
-        path = folder / recipe_name(model.name)
-        write_bytes(path, (self.version.source_of(model) / model.input.recipe).read_bytes())
-        return (File.of(path),)
+        """What must lie beside a model that reads cells: its recipes, written into `folder` under names of their own."""
+        found = []
+        for given in model.input.parts:
+            if isinstance(given, Cells):
+                path = folder / recipe_name(model.name, given)
+                write_bytes(path, (self.version.source_of(model) / given.recipe).read_bytes())
+                found.append(File.of(path))
+        return tuple(found)
 
     def prices(self) -> dict[str, float]:
         """Preprocessing key -> milliseconds to read one sample, one thread."""
@@ -66,7 +71,7 @@ class Samples:
         for model in self.version.models:
             for wanted in (input_of(view, model.input) for view in self.views):
                 if wanted.key not in found:
-                    found[wanted.key] = self._price(model, wanted)
+                    found[wanted.key] = sum(self._price(model, part) for part in wanted.parts)
         return found
 
     def _price(self, model: TrainedModel, wanted: Input | Cells) -> float:
@@ -82,8 +87,8 @@ class Samples:
         return (time.perf_counter() - started) * 1e3 / len(paths)
 
 
-def features(shown: Shown, given: Input | Cells) -> int:
+def features(shown: Shown, given: Input | Cells | Joint) -> int:
     """Columns of the array that a model of tables takes; 0 for any other."""
-    if not isinstance(given, Cells) or given.kind != "table":
+    if not any(isinstance(part, Cells) and part.kind == "table" for part in given.parts):
         return 0
     return int(shown.together("identity", np.arange(1))["table"].shape[1])

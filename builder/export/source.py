@@ -8,14 +8,16 @@ is the module's own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.errors import UserError
-from builder.shown import PORTS
+from builder.networks import joined
+from builder.runtime.contract import Cells, Input
+from builder.shown import ports_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +66,7 @@ class Source:
         return tuple(dict.fromkeys((BATCH, *named)))
 
     def example(self, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, NDArray[Any]]:
-        """Arrays of the right dtypes and shapes: small whole numbers (1 for masks), or standard normal floats."""
+        """Arrays of the right dtypes and shapes: small whole numbers (1 for masks), or floats from 0 to 1."""
         wanted = {name: EXAMPLE_SIZES.get(name, EXAMPLE_SIZE) for name in self.sizes} | {**self.traced, **(sizes or {})}
         draw = np.random.default_rng(seed)
         feeds: dict[str, NDArray[Any]] = {}
@@ -72,7 +74,7 @@ class Source:
             shape = tuple(wanted[axis] if isinstance(axis, str) else axis for axis in port.axes)
             top = 2 if "mask" in port.name or "type" in port.name else 64
             low = 1 if "mask" in port.name else 0
-            drawn = draw.integers(low, top, shape) if port.dtype in INTEGERS else draw.normal(size=shape)
+            drawn = draw.integers(low, top, shape) if port.dtype in INTEGERS else draw.uniform(size=shape)
             feeds[port.name] = drawn.astype(port.dtype)
         return feeds
 
@@ -106,31 +108,40 @@ class Source:
     def halved(self) -> Source:
         """A copy that computes in half precision; the arithmetic in front of its `backbone`, when it has one, stays in single."""
         module = copy.deepcopy(self.module)
-        inner = getattr(module, "backbone", module)
-        inner.half()
-        inner.register_forward_pre_hook(_half_floats)
+        for inner in joined.inner(module):
+            inner.half()
+            inner.register_forward_pre_hook(_half_floats)
         return replace(self, module=module)
 
 
 def image(module: Any, height: int, width: int, *, sized: bool = False) -> Source:
     """A source with one input `image`, uint8 (batch, height, width, 3), and one output `logits`; `sized` if both may change."""
-    if not sized:
-        return Source(module, (Port("image", "uint8", (BATCH, height, width, 3)),))
-    port = Port("image", "uint8", (BATCH, "height", "width", 3))
-    return Source(module, (port,), traced={"height": height, "width": width})
+    return several(module, (Input(height, width),), sized=sized)
 
 
 def text(module: Any) -> Source:
     """A source with the inputs `input_ids` and `attention_mask`, int64 (batch, tokens), and one output `logits`."""
-    return Source(module, tuple(Port(name, "int64", (BATCH, "tokens")) for name in ("input_ids", "attention_mask")))
+    return several(module, (Cells("tokens", "", ""),))
 
 
-def cells(module: Any, kind: str, features: int = 0) -> Source:
-    """A source with the inputs of a kind of cells, as `shown.PORTS` has them; `features` are those of a table."""
-    if kind == "tokens":
-        return text(module)
-    axes = (BATCH, "terms" if kind == "terms" else features)
-    return Source(module, tuple(Port(name, dtype, axes) for name, dtype in PORTS[kind].items()))
+def several(module: Any, inputs: Sequence[Input | Cells], features: int = 0, *, sized: bool = False) -> Source:
+    """A source with the arrays of all `inputs`, as `shown.ports_of` has them, and one output `logits`.
+
+    Args:
+        features: Columns of a table.
+        sized: Whether height and width of an image may change.
+    """
+    ports: list[Port] = []
+    traced: dict[str, int] = {}
+    for given in inputs:
+        axes: tuple[int | str, ...]
+        if isinstance(given, Cells):
+            axes = (BATCH, features if given.kind == "table" else given.kind)
+        else:
+            axes = (BATCH, "height", "width", 3) if sized else (BATCH, given.height, given.width, 3)
+            traced |= {"height": given.height, "width": given.width} if sized else {}
+        ports += [Port(name, dtype, axes) for name, dtype in ports_of(given).items()]
+    return Source(module, tuple(ports), traced=traced)
 
 
 def _in_order(out: Any, names: tuple[str, ...]) -> tuple[Any, ...]:

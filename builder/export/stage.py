@@ -24,7 +24,7 @@ from builder.export.record import Export, ExportedModel, Priced, Probe
 from builder.export.samples import Samples, features
 from builder.progress import Report, silent
 from builder.runtime import devices, views
-from builder.runtime.contract import Cells
+from builder.runtime.contract import Input
 from builder.shown import Shown, size_of, views_of
 from builder.train import record as trained
 from builder.workspace import Workspace, digest_of, replacing, sha256_file, short
@@ -235,12 +235,13 @@ class Stored:
         """The network with its weights. Raises UserError when it cannot take the images of a view."""
         model, shape = self.model, self.model.input
         network = self.version.network(model, self.fold)
-        if isinstance(shape, Cells):
-            return source.cells(network, shape.kind, self.features)
-        classes, folder = len(self.version.classes), self.version.source_of(model)
-        models.check_views(network, shape, self.views, classes, model.source, folder)
-        sized = any(views.shape_of(view, shape) != (shape.height, shape.width) for view in self.views)
-        return source.image(network, shape.height, shape.width, sized=sized)
+        first, sized = shape.parts[0], False
+        if isinstance(first, Input):
+            if shape is first:
+                classes, folder = len(self.version.classes), self.version.source_of(model)
+                models.check_views(network, first, self.views, classes, model.source, folder)
+            sized = any(views.shape_of(view, first) != (first.height, first.width) for view in self.views)
+        return source.several(network, shape.parts, self.features, sized=sized)
 
 
 def _folds(job: Job, model: trained.TrainedModel, shown: Shown) -> Iterator[folding.Fold]:

@@ -80,10 +80,11 @@ class Machine:
 
     @property
     def batch(self) -> int:
-        """Samples per call.
+        """Samples per call, unless prices show another to be faster for a model.
 
-        A thread of a CPU loses its caches to larger batches: efficientnet_b0 at 224 pixels takes 20, 22 and 35 ms per sample in
-        batches of 4, 8 and 32 (2026-11-21), and more memory the larger they are. A GPU wants to be filled.
+        A thread of a CPU loses its caches to larger batches: at 224 pixels, efficientnet_b0 takes 17, 17, 19 and 21 ms per sample
+        in batches of 1, 2, 4 and 8, mobilenetv2_100 10.7, 10.7, 11.4 and 11.9, resnet18 33 in any (2026-11-22). Smaller models
+        lose more to calls. A GPU wants to be filled.
         """
         return 8 if self.accelerator == "cpu" else 32
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,6 @@ from builder.runtime.heads import SOFTMAX
 
 if TYPE_CHECKING:
     import torch
-
-    from builder.runtime.contract import Head
 
 TREES = {"table/lightgbm": "lightgbm", "table/xgboost": "xgboost"}  # what is no network
 
@@ -64,14 +62,3 @@ def refuse_arguments(backbone: str, arguments: Mapping[str, Any]) -> None:
     if arguments and backbone.startswith("hf/"):
         remedy = "change config.json in the folder instead"
         raise UserError("model.arguments are not for hf/", found=dict(arguments), remedy=remedy)
-
-
-def refuse_heads(backbone: str, heads: Sequence[Head]) -> None:
-    """Raise UserError for several targets of classes, which trees cannot answer at once; networks can."""
-    if backbone in TREES and len(heads) > 1:
-        raise UserError(
-            f"{backbone} answers the classes of one target",
-            found=f"{len(heads)} targets of classes: {', '.join(head.name for head in heads)}",
-            expected="a network, which can answer several",
-            remedy='set backbone = "table/mlp"',
-        )

@@ -129,9 +129,8 @@ def _draw(axes: Axes, points: Sequence[Point], budget_s: float, metric: str, fix
 
 
 def _titled(metric: str) -> str:
-    first = metric.partition(",")[0].rpartition("=")[2].strip()  # of several heads all rise, or all fall
-    known = metrics.OWN not in first  # what a function of the user's own says is not known without its folder
-    return f"{metric} (less is better)" if known and not metrics.get(first).greater_is_better else metric
+    known = metrics.OWN not in metric  # what a function of the user's own says is not known without its folder
+    return f"{metric} (less is better)" if known and not metrics.get(metric).greater_is_better else metric
 
 
 def _bounds(points: Sequence[Point], fixed_list: Sequence[Point]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ import numpy as np
 from builder.metrics import LABELS, NUMBERS, RANKING, deciding
 from builder.metrics import heads as several
 from builder.runtime import combine
+from builder.runtime.contract import BY_HEAD
 from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX, slices
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 SERVED = ("accuracy", "f1_micro")  # by the most probable class
 DECIDED = {  # link of a head -> what metrics judge that is decided, and forms of a submission that hold it
-    SOFTMAX: ({LABELS, RANKING}, {"labels", "strings"}),
+    SOFTMAX: ({LABELS, RANKING}, {"labels", "strings", *BY_HEAD}),
     SIGMOID: ({LABELS, RANKING}, {"strings", "columns", "long"}),
-    IDENTITY: ({NUMBERS}, {"numbers", "long"}),
+    IDENTITY: ({NUMBERS}, {"numbers", "long", *BY_HEAD}),
 }
 
 
@@ -53,7 +54,7 @@ def decided(made: Plan, together: Joined, metric: Metric, folder: Path | None = 
 def _open(answer: Answer, metric: Metric) -> bool:
     """Whether anything may be decided; of several heads each has a metric of its own."""
     if len(answer.heads) > 1:
-        return answer.form == "heads"
+        return answer.form in BY_HEAD
     link = answer.parts[0].link
     judged, forms = DECIDED[link]
     served = link == SOFTMAX and metric.name in SERVED
@@ -78,23 +79,26 @@ def _of_one(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, _: Path
 
 
 def _of_heads(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, folder: Path | None) -> Plan:
-    """Each head by its own metric, where that judges labels which the most probable class does not serve."""
-    heads, found = made.answer.heads, dict[str, deciding.Fitted]()
+    """Each head by its own metric, where that judges numbers, or labels which the most probable class does not serve."""
+    heads, found, won = made.answer.heads, dict[str, deciding.Fitted](), 0.0
     each = several.each(metric.name, [head.name for head in heads], folder)
-    for number, (head, place, own) in enumerate(zip(heads, slices(heads), each, strict=True)):
-        if own.prediction == LABELS and own.name not in SERVED:
-            fitted = deciding.fit(own, y[:, number], values[:, place], folds)
-            if fitted.decision != deciding.plain(own, y[:, number], len(head.classes)):
-                found[head.name] = fitted
+    for head, place, own, truth in zip(heads, slices(heads), each, several.apart(heads, y), strict=True):
+        if own.prediction not in DECIDED[head.link][0] - {RANKING} or own.name in SERVED:
+            continue
+        fitted = deciding.fit(own, truth, values[:, place], folds)
+        if fitted.decision != deciding.plain(own, truth, len(head.classes)):
+            found[head.name] = fitted
+            won += own.gain(fitted.after, fitted.before) if fitted.before is not None and fitted.after is not None else 0.0
     if not found:
         return made
-    gains = [one.after - one.before for one in found.values() if one.before is not None and one.after is not None]
     before = metric.or_none(y, values)
     decisions = {name: one.decision.to_json() for name, one in found.items()}
     after = tuple(replace(head, decision=decisions.get(head.name)) for head in heads)
     made = replace(made, answer=replace(made.answer, heads=after))
     kinds = ", ".join(f"{name} by {one.decision.kind}" for name, one in found.items())
-    return made if before is None else _noted(made, f"labels of {kinds}", metric, before, before + sum(gains) / len(heads))
+    what = "labels" if all(link == SOFTMAX for link in (head.link for head in heads if head.name in found)) else "answers"
+    after_all = (won if metric.greater_is_better else -won) / len(heads)
+    return made if before is None else _noted(made, f"{what} of {kinds}", metric, before, before + after_all)
 
 
 def _noted(made: Plan, what: str, metric: Metric, before: float, after: float) -> Plan:

@@ -17,8 +17,9 @@ from builder.competition import targets
 from builder.errors import UserError, did_you_mean
 from builder.export import record as exported
 from builder.export.record import Export, ExportedModel, Price, Prices
+from builder.export.record import prices as price_list
 from builder.plan.prices import Family
-from builder.runtime.contract import Cells
+from builder.runtime.contract import Cells, Input, Joint
 from builder.shown import input_of, size_of, views_of
 from builder.train import record as trained
 from builder.train.record import TrainedModel, Version
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.config import Config
-    from builder.runtime.contract import Head, Input
+    from builder.runtime.contract import Head
 
 STANDIN = "standin"  # what prices of a run on the stand-in are filed under
 
@@ -39,7 +40,7 @@ class Member:
     Attributes:
         prices: What a run on the kernel's machine measured; None before the first one.
         backend: What runs it: a name in `runtime.contract.BACKENDS`.
-        batch: Samples per call in the notebook.
+        batch: Samples per call in the notebook: on a CPU, of images, what the export's prices show to be fastest.
     """
 
     version: Version
@@ -53,10 +54,14 @@ class Member:
     def name(self) -> str:
         return f"{self.version.version}:{self.model.name}"
 
-    def input(self, view: str) -> Input | Cells:
+    def input(self, view: str) -> Input | Cells | Joint:
         """How its samples are read for a view, in the notebook."""
         given = input_of(view, self.model.input)
-        return replace(given, recipe=exported.recipe_name(self.model.name)) if isinstance(given, Cells) else given
+        named = tuple(
+            replace(part, recipe=exported.recipe_name(self.model.name, part)) if isinstance(part, Cells) else part
+            for part in given.parts
+        )
+        return Joint(named) if isinstance(given, Joint) else named[0]
 
     def price(self, model: ExportedModel, view: str = "identity") -> Price:
         """Seconds and load time of one of its folds."""
@@ -134,7 +139,7 @@ def members(config: Config, weights: Path, exports: dict[str, Export], default: 
             version.model(name),
             _prices(exports[number], config.competition.machine),
             backend_of(config, exports[number].of(name)[0]),
-            machines.load(config.competition.machine).batch,
+            _batch(config, version.model(name), exports[number].of(name)[0]),
         )
         for number, names in versions_of(config, weights, default).items()
         for version in [trained.load(weights / number)]
@@ -145,6 +150,14 @@ def members(config: Config, weights: Path, exports: dict[str, Export], default: 
 def _prices(export: Export, machine: str) -> Prices | None:
     """Prices of a run on the real machine, else of one on the stand-in, where the whole notebook ran, else None."""
     return exported.load_prices(export.folder, machine) or exported.load_prices(export.folder, STANDIN)
+
+
+def _batch(config: Config, model: TrainedModel, example: ExportedModel) -> int:
+    """Samples per call. Texts and tables come in batches of rows of equal length, which no price has seen."""
+    machine = machines.load(config.competition.machine)
+    if machine.accelerator != "cpu" or not isinstance(model.input, Input):
+        return machine.batch
+    return price_list.batch(example, machine.batch, backend_of(config, example))
 
 
 def backend_of(config: Config, model: ExportedModel) -> str:

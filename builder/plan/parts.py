@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builder.metrics.heads import apart
 from builder.plan import blend
 from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX, slices
 
@@ -91,8 +92,7 @@ def cut(heads: Sequence[Head], oof: Floats, y: Truth, *, alike: bool = True) -> 
     Columns of numbers count alike, each in units of its own spread; or as they are, the wide ones most.
     """
     found = []
-    for number, (head, place) in enumerate(zip(heads, slices(heads), strict=True)):
-        own = y[:, number] if head.link == SOFTMAX and y.ndim == 2 else y
+    for head, place, own in zip(heads, slices(heads), apart(heads, y), strict=True):
         spread = np.ones(len(head.classes))
         if head.link == IDENTITY:
             spread = np.std(own, axis=0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder.competition import targets
-from builder.runtime.answers import places, row_key
+from builder.runtime.answers import named, places, row_key
 from builder.runtime.heads import IDENTITY, SIGMOID
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def keys_of(ids: Sequence[str], answer: Answer | None) -> list[str]:
-    """What stands in the first column of a submission: ids, or in the long form ids and classes."""
+    """What stands in the first column of a submission: ids, or in the long forms ids and classes, or heads."""
     if answer is None or not answer.key:
         return list(ids)
-    return [row_key(answer.key, name, label) for name in ids for label in answer.classes]
+    return [row_key(answer.key, name, label) for name in ids for label in named(answer)]
 
 
 def columns(rows: Cells, names: Sequence[str], answer: Answer | None) -> Mapping[str, list[str]]:
@@ -38,26 +38,34 @@ def columns(rows: Cells, names: Sequence[str], answer: Answer | None) -> Mapping
     told = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if answer is None:
         return told
+    if len(answer.parts) > 1:
+        return _heads(told, answer)
     link = answer.parts[0].link
     if link == SIGMOID:
         return _labels(rows, answer)
     if link == IDENTITY:
         return _numbers(told, answer)
-    if len(answer.parts) > 1:
-        return {head.name: told[head.name] for head in answer.parts}
     return {names[0]: _classes(told[names[0]], answer)}
+
+
+def _heads(told: Mapping[str, list[str]], answer: Answer) -> dict[str, list[str]]:
+    """A column for each head, or in the long form a row."""
+    each = {head.name: told[head.name] for head in answer.parts}
+    if not answer.key:
+        return each
+    return {answer.columns[0]: [cell for row in zip(*each.values(), strict=True) for cell in row]}
 
 
 def _classes(labels: Sequence[str], answer: Answer) -> list[str]:
     """Beside one probability a label is the number of its class, beside columns the name of its column, in the long form a 1."""
     if answer.key:
         return [str(int(label == name)) for label in labels for name in answer.classes]
-    named = {label: label for label in answer.classes}
+    called = {label: label for label in answer.classes}
     if answer.form == "probability":
-        named = {label: str(place) for place, label in enumerate(answer.classes)}
+        called = {label: str(place) for place, label in enumerate(answer.classes)}
     elif answer.form == "columns":
-        named = {answer.classes[place]: column for column, place in _shown(answer).items()}
-    return [named.get(label, label) for label in labels]
+        called = {answer.classes[place]: column for column, place in _shown(answer).items()}
+    return [called.get(label, label) for label in labels]
 
 
 def _labels(rows: Cells, answer: Answer) -> dict[str, list[str]]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .contract import BY_HEAD
 from .decide import Decision, DecisionError, Step, apply
-from .heads import slices
+from .heads import IDENTITY, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Cells = NDArray[np.object_]
 
-__all__ = ["DecisionError", "cells", "decision_of", "places", "row_key"]
+__all__ = ["DecisionError", "cells", "decision_of", "named", "places", "row_key"]
 
 HALF = 0.5
 MOST_PROBABLE = Decision((Step("argmax"),))
@@ -46,7 +47,7 @@ def cells(answer: Answer, values: Floats) -> Cells:
 
     Raises DecisionError when the decision is not for these outputs, or not for this form.
     """
-    if answer.form == "heads":
+    if answer.form in BY_HEAD:
         return _of_heads(answer, values)
     decision = decision_of(answer)
     decided = apply(decision, values)
@@ -94,19 +95,31 @@ def row_key(pattern: str, name: str, label: str) -> str:
     return "".join({"{id}": name, "{class}": label}.get(part, part) for part in parts)
 
 
+def named(answer: Answer) -> tuple[str, ...]:
+    """What the ids of a long form are joined with: classes, or heads."""
+    return tuple(head.name for head in answer.heads) if answer.form in BY_HEAD else answer.classes
+
+
 def _of_heads(answer: Answer, values: Floats) -> Cells:
-    """One column of labels per head, each head decided on its own outputs."""
-    if set(answer.columns) != {head.name for head in answer.heads} or len(answer.columns) != len(answer.heads):
-        raise DecisionError(f"found columns {', '.join(answer.columns)} of heads {', '.join(h.name for h in answer.heads)}")
+    """One column per head, of labels or of numbers, each head decided on its own outputs."""
+    columns = answer.columns if answer.form == "heads" else named(answer)
+    if set(columns) != {head.name for head in answer.heads} or len(columns) != len(answer.heads):
+        raise DecisionError(f"found columns {', '.join(columns)} of heads {', '.join(h.name for h in answer.heads)}")
     made = {
-        head.name: _column(_labels(apply(_decision_of_head(head), values[:, place]), answer.form, head.classes))
+        head.name: _column(_of_head(head, values[:, place], answer.form))
         for head, place in zip(answer.heads, slices(answer.heads), strict=True)
     }
-    return np.concatenate([made[name] for name in answer.columns], axis=1)
+    return np.concatenate([made[name] for name in columns], axis=1)
 
 
-def _decision_of_head(head: Head) -> Decision:
-    return MOST_PROBABLE if head.decision is None else Decision.from_json(head.decision)
+def _of_head(head: Head, values: Floats, form: str) -> list[str]:
+    plain = Decision() if head.link == IDENTITY else MOST_PROBABLE
+    decided = apply(plain if head.decision is None else Decision.from_json(head.decision), values)
+    if head.link != IDENTITY:
+        return _labels(decided, form, head.classes)
+    if decided.size != len(values):
+        raise DecisionError(f"the form {form!r} has one number for each row of {head.name!r}, found {values.shape[1]}")
+    return [number(value) for value in decided.reshape(-1).tolist()]
 
 
 def _labels(decided: NDArray[Any], form: str, classes: Sequence[str]) -> list[str]:

@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from .contract import CELLS
 
 if TYPE_CHECKING:
@@ -75,6 +77,18 @@ def reader(recipe: Mapping[str, Any], hooks: Hooks) -> Reader:
     if found is None or found[0] != SCHEMA or found[1] not in CELLS:
         raise CellsError(f"found a recipe of schema and kind {found}, expected schema {SCHEMA} and one of {', '.join(CELLS)}")
     made: Reader = _module(str(found[1])).reader(recipe, hooks)
+    return made
+
+
+def together(material: Material, view: str) -> Feeds:
+    """All rows as one batch, in order, padded to the longest as the material pads."""
+    parts = list(material.batches(view, max(1, len(material))))
+    made: Feeds = {}
+    for name, first in parts[0][1].items() if parts else ():
+        longest = max(feeds[name].shape[1] for _, feeds in parts)
+        made[name] = np.full((len(material), longest), material.padding.get(name, 0), dtype=first.dtype)
+        for places, feeds in parts:
+            made[name][places, : feeds[name].shape[1]] = feeds[name]
     return made
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CHUNKS = 64  # wanted; more would cost messages, fewer would leave workers idle at the end
 CHUNK_LIMIT = 512  # samples
+LEAST = 24  # samples on a CPU, where there are enough of them: each task talks to the supervisor, and is a file
+EVEN = 4  # chunks on a CPU are a multiple of this, so that no worker of two or four is left with one more than the others
 CHUNK_SHARE = 1 / 200  # of the run's limit: what one lost chunk may cost
 RECOVERY = 16  # tasks after which a size that gave way is tried doubled; four times as many after every relapse
 
@@ -75,14 +77,18 @@ class Size:
         return True
 
 
-def chunk_size(units: Sequence[Unit], samples: int, limit_s: float) -> int:
-    """Samples per chunk: whole batches, about CHUNKS chunks, and never more than a small share of the time.
+def chunk_size(units: Sequence[Unit], samples: int, limit_s: float, accelerator: str = "cuda") -> int:
+    """Samples per chunk: about CHUNKS chunks, of whole batches or evenly dealt, and never more than a small share of the time.
 
+    A GPU wants whole batches; a CPU does as well with any, and its workers shall end together: 200 samples are 8 chunks of 25.
     Depends on the plan and the number of samples only, so that equal runs have equal chunks whatever the machine.
     """
     batch = max(unit.batch for unit in units)
     size = min(CHUNK_LIMIT, math.ceil(samples / CHUNKS))
-    size = max(batch, math.ceil(size / batch) * batch)
+    if accelerator == "cpu" and samples >= EVEN * LEAST:
+        size = min(CHUNK_LIMIT, math.ceil(samples / (EVEN * round(samples / max(LEAST, size) / EVEN))))
+    else:
+        size = max(batch, math.ceil(size / batch) * batch)
     slowest = max(unit.seconds for unit in units)
     if slowest > 0:
         size = min(size, int(limit_s * CHUNK_SHARE / slowest))

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .contract import BY_HEAD
+from .heads import IDENTITY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from .contract import Answer
 
-TEXTS = ("labels", "strings", "heads")  # forms whose cells are names
+TEXTS = ("labels", "strings", *BY_HEAD)  # forms whose cells are names, but for numbers of heads
 
 
 def typed(frame: pd.DataFrame, answer: Answer) -> pd.DataFrame:
@@ -28,8 +31,10 @@ def typed(frame: pd.DataFrame, answer: Answer) -> pd.DataFrame:
     out = {}
     for place, (name, kind) in enumerate(zip(frame.columns, kinds, strict=True)):
         texts = [str(value) for value in frame[name]]
-        named = place == 0 or answer.form in TEXTS
-        out[name] = verbatim(texts, kind) if named else numbers(texts, kind, whole=answer.decision is not None)
+        number = next((head for head in answer.heads if head.link == IDENTITY and head.name == name), None)
+        named = place == 0 or (answer.form in TEXTS and not (answer.form == "heads" and number))
+        decided = answer.decision is not None or bool(number and number.decision is not None)
+        out[name] = verbatim(texts, kind) if named else numbers(texts, kind, whole=decided)
     return pd.DataFrame(out)
 
 

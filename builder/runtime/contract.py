@@ -13,63 +13,40 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .reading import ContractError, record
+from .specs import CELLS, Cells, Input, Joint
+
+__all__ = [
+    "BACKENDS",
+    "BLENDS",
+    "CELLS",
+    "EFFORTS",
+    "LATER",
+    "LINKS",
+    "SCHEMA",
+    "Answer",
+    "Carried",
+    "Cells",
+    "ContractError",
+    "Effort",
+    "Head",
+    "Input",
+    "Joint",
+    "Plan",
+    "Prefix",
+    "Probe",
+    "Share",
+    "Source",
+    "Unit",
+    "datasets_from_json",
+]
 
 SCHEMA = 1
 BACKENDS = ("onnxruntime", "openvino", "torchscript", "lightgbm", "xgboost")  # what can run a unit
-CELLS = ("tokens", "terms", "table")  # what cells of a row can become
 BLENDS = ("weighted", "geometric", "rank", "vote", "stack")  # how the units of a prefix become one answer
 EFFORTS = ("static", "tiers", "queue")
 LINKS = ("softmax", "sigmoid", "identity")  # what makes answers of a head's outputs
+BY_HEAD = ("heads", "long-heads")  # forms of an answer that have a cell for each head
 LATER = ("shares", "heads")  # keys that are younger than the first plans: left out where they are empty
-
-
-@dataclass(frozen=True)
-class Input:
-    """How one image becomes the array that a model takes: the preprocessing shared by training and inference.
-
-    Attributes:
-        height, width: Size in pixels after resizing.
-        resize: `squash` (ignores the aspect ratio), `crop` (shorter side, then centre crop) or `letterbox` (longer side, padded
-            with black).
-        interpolation: `nearest`, `bilinear`, `bicubic` or `area`.
-        library: `pil` or `cv2`.
-        color: `rgb`, `bgr` or `gray` (three equal channels).
-        crop_pct: With `crop`: the share of the shorter side that the crop keeps (224 of 256 pixels: 0.875).
-    """
-
-    height: int
-    width: int
-    resize: str = "squash"
-    interpolation: str = "bilinear"
-    library: str = "pil"
-    color: str = "rgb"
-    crop_pct: float = 1.0
-
-    @property
-    def key(self) -> str:
-        """Equal keys mean equal arrays: what is decoded once for all units that share it."""
-        parts = [f"{self.height}x{self.width}", self.resize, self.interpolation, self.library, self.color]
-        return "-".join(parts + ([f"{self.crop_pct:g}"] if self.crop_pct != 1 else []))
-
-
-@dataclass(frozen=True)
-class Cells:
-    """How cells of a row become the arrays that a model takes: text and tables.
-
-    Attributes:
-        kind: One of CELLS: token ids, weighted terms, or one row of numbers.
-        recipe: Name of a JSON file in the unit's dataset: what was fitted at home (cells.py).
-        digest: First digits of its sha256.
-    """
-
-    kind: str
-    recipe: str
-    digest: str
-
-    @property
-    def key(self) -> str:
-        """Equal keys mean equal arrays: what is made once for all units that share it."""
-        return f"{self.kind}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +60,7 @@ class Unit:
         dataset: Key of the dataset (in the dataset list) that carries the file.
         file: Name of the model file in that dataset.
         backend: What runs the file: one of BACKENDS.
-        input: Its preprocessing: of an image, or of cells.
+        input: Its preprocessing: of an image, of cells, or of several of them.
         batch: Samples per call.
         seconds: Predicted seconds per sample, without decoding.
         load_s: Predicted seconds to load the model.
@@ -97,7 +74,7 @@ class Unit:
     dataset: str
     file: str
     backend: str
-    input: Input | Cells
+    input: Input | Cells | Joint
     batch: int
     seconds: float
     load_s: float
@@ -188,10 +165,11 @@ class Answer:
         id: The id column.
         form: `labels` (one column of class labels), `columns` (one probability column per class), `probability` (one column: the
             probability of the last of two classes), `strings` (one column: labels separated by blanks), `numbers` (one column
-            per target), `long` (one row per id and class, one column of numbers) or `heads` (one column of labels per head).
+            per target), `long` (one row per id and class, one column of numbers), `heads` (one column per head, of its labels or
+            numbers) or `long-heads` (one row per id and head, one column of all of them).
         columns: The columns after the id, in order.
         classes: Class labels, or names of targets, in the order of the model's outputs; those of all heads.
-        key_column, key: Of the long form: the id column of the file, and how its cells are made, `{id}_{class}`.
+        key_column, key: Of the long forms: the id column of the file, and how its cells are made, `{id}_{class}`.
         kinds: Of a parquet file: numpy's name for the type of the id column and of each further one, or `text`.
         decision: What makes cells of answers, the JSON values of a `decide.Decision`; None: the most probable class. Of several
             heads each has its own instead.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .contract import BACKENDS, BLENDS, EFFORTS, LINKS
+from .contract import BACKENDS, BLENDS, BY_HEAD, EFFORTS, LINKS
 from .reading import ContractError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FORMS = {
     SIGMOID: ("columns", "strings", "long"),
     IDENTITY: ("numbers", "long"),
 }
-SEVERAL = ("heads", "columns", "long")  # forms that have room for several heads
+SEVERAL = (*BY_HEAD, "columns", "long")  # forms that have room for several heads
 STEPS = {
     SOFTMAX: ("clip", "round", "rank", "argmax", "threshold", "thresholds", "cuts", "top"),
     SIGMOID: ("clip", "round", "rank", "thresholds", "top"),
@@ -67,10 +67,14 @@ def _refuse_answer(answer: Answer) -> None:
 
     if len(answer.kinds) not in (0, 1 + len(answer.columns)):
         raise ContractError(f"plan.answer: types of {len(answer.kinds)} columns, there are {1 + len(answer.columns)}")
-    if bool(answer.key) != (answer.form == "long"):
+    if bool(answer.key) != (answer.form in {"long", "long-heads"}):
         raise ContractError(f"plan.answer: the form {answer.form!r} with the key {answer.key!r}; {AGAIN}")
-    if answer.form == "heads" and len(answer.heads) < 2:
-        raise ContractError(f"plan.answer: the form 'heads' with {len(answer.heads)} heads; {AGAIN}")
+    if answer.key and len(answer.columns) != 1:
+        raise ContractError(
+            f"plan.answer: the form {answer.form!r} with the columns {list(answer.columns)}, expected one; {AGAIN}"
+        )
+    if answer.form in BY_HEAD and len(answer.heads) < 2:
+        raise ContractError(f"plan.answer: the form {answer.form!r} with {len(answer.heads)} heads; {AGAIN}")
     if answer.decision is not None:
         try:
             Decision.from_json(answer.decision)
@@ -110,7 +114,7 @@ def _refuse_links(plan: Plan) -> None:
             raise ContractError(f"plan: a blend {plan.blend!r} of a head of link {head.link!r}; {AGAIN}")
     forms = SEVERAL if len(answer.heads) > 1 else FORMS[answer.heads[0].link]
     links = {head.link for head in answer.heads}
-    fits = answer.form in forms and (answer.form != "heads" or links == {SOFTMAX})
+    fits = answer.form in forms and (answer.form not in BY_HEAD or SIGMOID not in links)
     if not fits or (answer.form == "columns" and IDENTITY in links):
         told = " and ".join(sorted(links))
         raise ContractError(f"plan.answer: the form {answer.form!r} of {len(answer.heads)} heads of link {told}; {AGAIN}")
@@ -139,7 +143,7 @@ def _refuse_decisions(answer: Answer) -> None:
             raise ContractError(f"plan.answer: its only head has a decision, which is the answer's to have; {AGAIN}")
         if raw is None:
             continue
-        if several and answer.form != "heads":
+        if several and answer.form not in BY_HEAD:
             raise ContractError(f"plan.answer: {where} has a decision, and the form {answer.form!r} no place for it; {AGAIN}")
         try:
             kinds = [step.kind for step in Decision.from_json(raw).steps]

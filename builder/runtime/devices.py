@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FEW = 16  # samples for which a second worker would cost more than it saves
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_TUNABLES = "GLIBC_TUNABLES"
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"  # malloc asks for huge pages where the kernel gives them to who asks; others ignore it
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,17 @@ def choose(accelerator: str, samples: int, chunks: int, threads: int, workers: i
         note = f"the plan asks for cuda; there is no GPU, and {ALLOW_CPU}=1: ran on the CPU"
     wanted = workers or max(1, count // max(1, threads))
     wanted = min(wanted, max(1, chunks)) if samples > FEW else 1
-    return Devices("cpu", tuple(_limits(threads) for _ in range(wanted)), 1, note)
+    return Devices("cpu", tuple(on_cpu(threads) for _ in range(wanted)), 1, note)
+
+
+def on_cpu(threads: int) -> dict[str, str]:
+    """The environment of a process that runs models on the CPU: so many threads, and memory in huge pages.
+
+    Activations are a few megabytes each, written and read once: with small pages 2 to 7 % of the time is spent on finding them.
+    """
+    given = os.environ.get(_TUNABLES, "")
+    wanted = given if _HUGE_PAGES.partition("=")[0] in given else ":".join(filter(None, [given, _HUGE_PAGES]))
+    return {**_limits(threads), _TUNABLES: wanted}
 
 
 def cores() -> int:

@@ -60,7 +60,7 @@ def reads(state: State) -> tuple[bool, bool]:
     """Whether workers read images, and whether they read cells: a hook that loads samples is given their cells."""
     if state.hooks.load is not None:
         return False, True
-    kinds = [isinstance(unit.input, Cells) for unit in state.plan.units]
+    kinds = [isinstance(part, Cells) for unit in state.plan.units for part in unit.input.parts]
     return not all(kinds), any(kinds)
 
 
@@ -117,8 +117,8 @@ def _job(state: State, devices: Devices) -> job.Job:
 def _needed(state: State, unit: Unit, path: str) -> tuple[str, ...]:
     """A model's file and, beside it, the weights that it keeps in files of their own (`m.onnx.data`), and its recipe."""
     others = sorted(name for name in state.carried[unit.dataset].files if name.startswith(f"{unit.file}."))
-    recipe = [state.mounts.datasets[unit.dataset] / unit.input.recipe] if isinstance(unit.input, Cells) else []
-    return path, *(str(Path(path).with_name(name)) for name in others), *map(str, recipe)
+    recipes = [state.mounts.datasets[unit.dataset] / part.recipe for part in unit.input.parts if isinstance(part, Cells)]
+    return path, *(str(Path(path).with_name(name)) for name in others), *map(str, recipes)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 Expects: the command of a worker and one environment per slot (one slot per device, or per core).
 Produces: events in order of arrival. A slot is `starting`, `idle`, `busy` or `retired`.
-Never: waits longer than it is told to, reads the clock, or decides whether a dead worker is replaced.
+Never: waits longer than it is told to, reads the clock, decides whether a dead worker is replaced, or leaves behind what a worker
+    has started: each leads a process group of its own, which is killed as a whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -89,10 +92,11 @@ class Pool:
             errors="replace",
             env=dict(slot.environment),
             cwd=self._folder,  # what libraries drop into the current folder is not output
+            start_new_session=True,  # Ctrl-C is the supervisor's to hear, which then ends its workers and all they started
         )
         ears = ((self._listen, slot.process.stdout), (self._drain, slot.process.stderr))
         slot.ears = [threading.Thread(target=ear, args=(slot, slot.life, stream), daemon=True) for ear, stream in ears]
-        for thread in slot.ears:
+        for thread in [*slot.ears, threading.Thread(target=_bury, args=(slot.process.pid,), daemon=True)]:
             thread.start()
 
     def send(self, slot: Slot, message: Mapping[str, Any]) -> None:
@@ -128,7 +132,7 @@ class Pool:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=DYING_S if dead else 0)
         ended = process.poll()
-        process.kill()
+        _kill(process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=DYING_S)
         for thread in slot.ears:
@@ -157,3 +161,21 @@ class Pool:
             for line in stream:
                 if life == slot.life:
                     slot.tail.append(line.rstrip()[:300])
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and what it started."""
+    _kill_group(process.pid)
+    process.kill()
+
+
+def _bury(pid: int) -> None:
+    """Once a worker is dead, kill what it started: a library's fork would outlive it, and hold open the pipes that tell of it."""
+    with contextlib.suppress(OSError, AttributeError):  # it was buried by another; not on every system
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie, so that nobody else gets its number
+        _kill_group(pid)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(OSError):  # nobody is left
+        os.killpg(pid, signal.SIGKILL)

@@ -246,7 +246,7 @@ def _slow(units: Sequence[Unit], costs: Costs) -> list[str]:
     if not ratios:
         return []
     low, high = min(ratios.values()), max(ratios.values())
-    times = f"{low:.1f}x" if len(ratios) == 1 else f"{low:.1f}x to {high:.1f}x"
+    times = f"{low:.1f}x" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f}x to {high:.1f}x"
     subject = f"unit {_list(sorted(ratios))} takes" if len(ratios) == 1 else f"units {_list(sorted(ratios))} take"
     return [f"{subject} {times} the planned time: slow backend, or another machine"]
 

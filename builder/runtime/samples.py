@@ -7,27 +7,31 @@ Never: fails for one bad sample: its cause is told, its place stays in the batch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import cells, inputs, views
+from . import cells, inputs, joint, views
 from .clock import now
-from .contract import Cells
+from .contract import Cells, Input
 from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from .contract import Input, Unit
+    from .contract import Unit
     from .hooks import Hooks
 
     Rows = NDArray[np.int64]
     Feeds = NDArray[Any] | Mapping[str, NDArray[Any]]
+
+IMAGE = "image"  # what a graph with several inputs calls that of images
 
 
 class Images(NamedTuple):
@@ -54,6 +58,43 @@ class Images(NamedTuple):
             places = np.arange(at, min(at + size, len(self.array)))
             yield places, apply(self.array[at : at + size])
 
+    def together(self, view: str, places: Rows) -> NDArray[np.uint8]:
+        """Those at some places, in any order, as one batch under a view."""
+        return views.get(view).apply(self.array[places])
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Samples of a model with several inputs.
+
+    Attributes:
+        parts: One per input.
+        leading: As `joint.leading` says.
+    """
+
+    parts: tuple[Images | cells.Material, ...]
+    leading: int
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def pick(self, places: Rows) -> Joined:
+        """Those at some places, ascending."""
+        return Joined(tuple(part.pick(places) for part in self.parts), self.leading)
+
+    def batches(self, view: str, size: int) -> Iterator[tuple[Rows, Feeds]]:
+        """Every sample once, with all its inputs."""
+        names = joint.views(view, len(self.parts))
+        first = self.parts[self.leading].batches(names[self.leading], size)
+        named = ((places, feeds if isinstance(feeds, Mapping) else {IMAGE: feeds}) for places, feeds in first)
+        yield from joint.together(named, self.leading, len(self.parts), partial(self._other, names))
+
+    def _other(self, names: Sequence[str], number: int, places: Rows) -> Mapping[str, NDArray[Any]]:
+        part = self.parts[number]
+        if isinstance(part, Images):
+            return {IMAGE: part.together(names[number], places)}
+        return cells.together(part.pick(places), names[number])
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -66,7 +107,7 @@ class Taken:
         bad: Place -> why a sample could not be read.
     """
 
-    material: Images | cells.Material
+    material: Images | cells.Material | Joined
     seconds: float | None
     made: int
     bad: Mapping[int, str]
@@ -91,38 +132,49 @@ class Samples:
     hooks: Hooks
 
     def __post_init__(self) -> None:
-        self._key = ""
-        self._held: Rows = np.empty(0, dtype=np.int64)  # what was made last: one chunk need not be in memory twice
-        self._material: Images | cells.Material | None = None
+        self._held: dict[str, tuple[Rows, Images | cells.Material]] = {}  # of the last unit's inputs: no chunk is in memory twice
         self._readers: dict[str, cells.Reader] = {}
 
     def take(self, unit: Unit, rows: Rows, *, keep: bool) -> Taken:
         """The samples `rows`, ascending, as `unit` takes them; images are left in scratch when they shall be kept."""
-        key, begin, made = unit.input.key, now(), 0
-        if self._material is None or key != self._key or not np.isin(rows, self._held, assume_unique=True).all():
-            self._material = None
-            self._material, made = self._read(unit, rows)
-            self._key, self._held = key, rows
-        material = self._material
-        if len(rows) != len(self._held):
-            material = material.pick(np.searchsorted(self._held, rows))
-        seconds = now() - begin if made else None
-        if not isinstance(material, Images):
-            return Taken(material, seconds, made, {})
-        if keep and not isinstance(unit.input, Cells):
-            whole = [at for at in range(len(rows)) if at not in material.failed]
-            array = material.array[whole] if material.failed else material.array
-            Store(self.folder / "decoded", unit.input).write(rows[whole], array)
-        return Taken(material, seconds, made, material.failed)
+        begin, specs = now(), unit.input.parts
+        self._held = {key: held for key, held in self._held.items() if key in {spec.key for spec in specs}}
+        taken = [self._part(unit, spec, rows) for spec in specs]
+        bad: dict[int, str] = {}
+        for spec, (part, _) in zip(specs, taken, strict=True):
+            if isinstance(part, Images):
+                bad.update(part.failed)
+                if keep and isinstance(spec, Input):
+                    self._leave(spec, part)
+        # Where there are images, they are what takes time: cells that are read beside them are not counted as samples read.
+        pictured = [made for spec, (_, made) in zip(specs, taken, strict=True) if isinstance(spec, Input)]
+        made = max(pictured or [made for _, made in taken])
+        parts = tuple(part for part, _ in taken)
+        material = parts[0] if len(parts) == 1 else Joined(parts, joint.leading(specs))
+        return Taken(material, now() - begin if made else None, made, bad)
 
-    def _read(self, unit: Unit, rows: Rows) -> tuple[Images | cells.Material, int]:
-        """The material, and how many samples had to be read for it."""
-        if not isinstance(unit.input, Cells):
-            return self._decode(unit.input, rows)
-        if unit.input.key not in self._readers:
-            path = Path(self.recipes[unit.dataset]) / unit.input.recipe
-            self._readers[unit.input.key] = cells.open(path, self.hooks)
-        return self._readers[unit.input.key].read([self.rows[row] for row in rows.tolist()]), len(rows)
+    def _part(self, unit: Unit, spec: Input | Cells, rows: Rows) -> tuple[Images | cells.Material, int]:
+        """The samples as one input of `unit` takes them, and how many of them had to be read."""
+        held, made = self._held.get(spec.key), 0
+        if held is None or not np.isin(rows, held[0], assume_unique=True).all():
+            self._held.pop(spec.key, None)
+            material, made = self._decode(spec, rows) if isinstance(spec, Input) else self._read(unit, spec, rows)
+            held = self._held[spec.key] = (rows, material)
+        if len(rows) == len(held[0]):
+            return held[1], made
+        return held[1].pick(np.searchsorted(held[0], rows)), made
+
+    def _leave(self, spec: Input, images: Images) -> None:
+        """Put images in scratch, for others."""
+        whole = [at for at in range(len(images)) if at not in images.failed]
+        array = images.array[whole] if images.failed else images.array
+        Store(self.folder / "decoded", spec).write(images.rows[whole], array)
+
+    def _read(self, unit: Unit, spec: Cells, rows: Rows) -> tuple[cells.Material, int]:
+        """The cells of `rows`, by the recipe in the unit's dataset."""
+        if spec.key not in self._readers:
+            self._readers[spec.key] = cells.open(Path(self.recipes[unit.dataset]) / spec.recipe, self.hooks)
+        return self._readers[spec.key].read([self.rows[row] for row in rows.tolist()]), len(rows)
 
     def _decode(self, spec: Input, rows: Rows) -> tuple[Images, int]:
         """The images of `rows`: from scratch when an earlier unit of equal input left them there."""

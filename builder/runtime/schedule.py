@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .chunks import Chunk, Size, passes
-from .contract import Cells
+from .contract import Input
 from .costs import Costs, Hand, Task
 from .forecast import SURE
 from .waiting import Waiting
@@ -189,10 +189,11 @@ class Schedule:
     def keep(self, task: Task) -> bool:
         """Whether the task's decoded images shall stay in scratch: a unit of a later pass wants them, and there is room."""
         spec = self._units[task.unit].input
-        if isinstance(spec, Cells):  # quickly read again
+        images = [part for part in spec.parts if isinstance(part, Input)]
+        if not images:  # cells are quickly read again
             return False
         later = any(unit.input.key == spec.key for unit in self._units[max(task.unit + 1, self._pass) : self._usable])
-        size = self._unread(task, EMPTY) * spec.height * spec.width * 3
+        size = self._unread(task, EMPTY) * sum(image.height * image.width * 3 for image in images)
         if not size or not later or size > self._keep_bytes:
             return False
         self._keep_bytes -= size

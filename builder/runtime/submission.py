@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .answers import DecisionError, cells, decision_of, row_key
+from .answers import DecisionError, cells, decision_of, named, row_key
 from .columns import typed
+from .contract import BY_HEAD
+from .heads import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-FORMS = ("labels", "columns", "probability", "strings", "numbers", "long", "heads")
+FORMS = ("labels", "columns", "probability", "strings", "numbers", "long", *BY_HEAD)
 PARQUET = ".parquet"
 WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # an id that pandas once read as a float
 
@@ -50,7 +52,7 @@ class Template:
         ids: The ids in file order.
         order: int (rows of the file,): which test row stands at each place of the file.
         fallback: What the file holds for a sample that no unit answered; columns as in the file, all text.
-        place: Of the long form, int (rows of the file,): which output stands at each place; else empty.
+        place: Of the long forms, int (rows of the file,): which output, or head, stands at each place; else empty.
     """
 
     answer: Answer
@@ -73,7 +75,7 @@ def template(answer: Answer, ids: Sequence[str], sample: pd.DataFrame | None, pr
     given = None if sample is None else _arranged(shape, sample)
     if given is not None:
         order, spelled = given
-        place = shape.place[order] if answer.form == "long" else shape.place
+        place = shape.place[order] if answer.key else shape.place
         shape = Template(answer, spelled, shape.order[order], shape.fallback, place)
     if given is not None and sample is not None and set(answer.columns) <= set(sample.columns):
         values = sample[[shape.key, *answer.columns]].reset_index(drop=True)
@@ -86,11 +88,12 @@ def template(answer: Answer, ids: Sequence[str], sample: pd.DataFrame | None, pr
 def _shape(answer: Answer, ids: Sequence[str]) -> Template:
     """The template in the test's own order, without a fallback."""
     order, empty = np.arange(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
-    if answer.form != "long":
+    if not answer.key:
         return Template(answer, tuple(ids), order, pd.DataFrame(), empty)
-    keys = tuple(row_key(answer.key, name, label) for name in ids for label in answer.classes)
-    place = np.tile(np.arange(len(answer.classes), dtype=np.int64), len(ids))
-    return Template(answer, keys, order.repeat(len(answer.classes)), pd.DataFrame(), place)
+    labels = named(answer)
+    keys = tuple(row_key(answer.key, name, label) for name in ids for label in labels)
+    place = np.tile(np.arange(len(labels), dtype=np.int64), len(ids))
+    return Template(answer, keys, order.repeat(len(labels)), pd.DataFrame(), place)
 
 
 def _arranged(shape: Template, sample: pd.DataFrame) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:
@@ -140,7 +143,8 @@ def faults(frame: pd.DataFrame, shape: Template) -> list[str]:
     if len(set(found)) != len(found):
         out.append("an id is there more than once")
     for name in shape.answer.columns:
-        wrong = [str(value) for value in frame[name] if not _valid(value, shape.answer)]
+        kinds = zip(frame[name], _are_labels(shape, name), strict=True)
+        wrong = [str(value) for value, is_label in kinds if not _valid(value, shape.answer, is_label=is_label)]
         if wrong:
             out.append(f"column {name!r} has {len(wrong)} values like {wrong[0]!r}")
     return out
@@ -195,15 +199,26 @@ def _frame(shape: Template, values: Floats, answered: NDArray[np.bool_] | None =
         whole = np.full((len(answered), table.shape[1]), None, dtype=object)
         whole[answered] = table
         table = whole
-    if shape.answer.form == "long":
+    if shape.answer.key:
         columns = {shape.answer.columns[0]: table[shape.order, shape.place]}
     else:
         columns = {name: table[shape.order, column] for column, name in enumerate(shape.answer.columns)}
     return pd.DataFrame({shape.key: list(shape.ids), **columns}, dtype=object)
 
 
-def _valid(value: object, answer: Answer) -> bool:
-    if answer.form in {"labels", "heads"}:
+def _are_labels(shape: Template, column: str) -> list[bool]:
+    """Whether each cell of a column names a class."""
+    answer, rows = shape.answer, len(shape.ids)
+    if answer.form not in BY_HEAD:
+        return [answer.form == "labels"] * rows
+    found = [head.link != IDENTITY for head in answer.heads]
+    if answer.form == "heads":
+        return [found[[head.name for head in answer.heads].index(column)]] * rows
+    return [found[place] for place in shape.place.tolist()]
+
+
+def _valid(value: object, answer: Answer, *, is_label: bool) -> bool:
+    if is_label:
         return value is not None and str(value) not in {"", "nan"}
     if answer.form == "strings":
         last = decision_of(answer).steps[-1]

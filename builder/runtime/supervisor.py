@@ -179,7 +179,7 @@ def _probe(state: State) -> None:
 def _answer(state: State) -> None:
     """Run the units, finalising after each."""
     plan, settings, samples = state.plan, state.settings, len(state.ids)
-    size = chunk_size(plan.units, samples, state.clock.limit)
+    size = chunk_size(plan.units, samples, state.clock.limit, plan.accelerator)
     state.devices = devices.choose(plan.accelerator, samples, -(-samples // size), settings.threads, settings.workers)
     state.notes.extend(note for note in [state.devices.note] if note)
     folder = state.scratch / "run"

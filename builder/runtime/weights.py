@@ -59,7 +59,7 @@ def attach(units: Sequence[Unit], carried: Mapping[str, Carried], scratch: Path)
 
 def _refuse_unlisted(units: Sequence[Unit], carried: Mapping[str, Carried]) -> None:
     for unit in units:
-        needed = [unit.file, *([unit.input.recipe] if isinstance(unit.input, Cells) else [])]
+        needed = [unit.file, *(part.recipe for part in unit.input.parts if isinstance(part, Cells))]
         lacking = [name for name in needed if unit.dataset not in carried or name not in carried[unit.dataset].files]
         if lacking:
             raise MountError(

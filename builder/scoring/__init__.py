@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import metrics
 from builder.errors import KkbError
+from builder.metrics import heads as by_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,9 +68,9 @@ def score(
         submission: The file that is scored, csv or parquet.
         solution: The truth.
         sample: The sample submission of the same rows.
-        metric: Its name; for several columns of labels also one for each, `kind=accuracy, size=f1_macro`.
+        metric: Its name; for several targets also one for each, `kind=accuracy, price=rmse`.
         folder: Where a metric of the user's own lies; a stand-in knows none.
-        heads: The columns of labels that are scored one by one, where that is known; else `reading.heads` tells.
+        heads: The targets that are scored one by one, where that is known; else `reading.heads` tells.
     """
     from builder.scoring import reading
 
@@ -80,8 +81,9 @@ def score(
     results = {}
     for usage in (PUBLIC, PRIVATE):
         here = (truth[USAGE] == usage).to_numpy()
-        values = [_value(part.judge, part.y[here[part.rows]], part.p[here[part.rows]]) for part in parts if here[part.rows].any()]
-        results[usage] = f"{sum(values) / len(values):.5f}" if values else ""
+        some = [part for part in parts if here[part.rows].any()]
+        values = [_value(part.judge, part.y[here[part.rows]], part.p[here[part.rows]]) for part in some]
+        results[usage] = f"{by_head.mean([part.judge for part in some], values):.5f}" if values else ""
     return Scores(results[PUBLIC], results[PRIVATE])
 
 

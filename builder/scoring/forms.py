@@ -7,13 +7,14 @@ Never: guesses. A sample that decides nothing, or contradicts the training table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
 from builder.metrics import CLASSES, MULTILABEL, NUMBERS
+from builder.runtime.heads import IDENTITY
 from builder.scoring.grid import JOINTS
 from builder.scoring.reading import is_number
 
@@ -36,7 +37,7 @@ class Known:
         file: The sample submission, for messages.
         target: What kernel.toml calls the target, or the targets, for messages.
         classes: Class labels, or names of labels or targets, in the order of the model's outputs; those of all heads.
-        truth: The kind of truth: CLASSES, MULTILABEL or NUMBERS.
+        truth: The kind of truth: CLASSES, MULTILABEL or NUMBERS; of several heads each has its own.
         ranking: Whether the metric judges a ranking of classes.
         ids: The ids of the visible test table; none: nobody has looked.
         heads: What the outputs are; none: one class of each row.
@@ -45,7 +46,7 @@ class Known:
     file: Path
     target: str | tuple[str, ...]
     classes: tuple[str, ...]
-    truth: str = CLASSES
+    truth: str | Mapping[str, str] = CLASSES
     ranking: bool = False
     ids: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
@@ -126,13 +127,12 @@ def work_out(sample: Table, known: Known) -> Form:
     if not columns or len(set(sample.columns)) < len(sample.columns):
         raise _refused("is not in sample form", known, f"columns {', '.join(map(str, sample.columns))}", "an id and answers")
     if len(known.heads) > 1:
-        _check_ids(sample, known)
         return _heads(sample, columns, known)
-    if len(columns) == 1 and (key := _long(sample, known)):
+    if len(columns) == 1 and (key := _long(sample, known, known.classes)):
         _check_numbers(sample, columns, known)
         return Form("long", columns, key)
     _check_ids(sample, known)
-    form = {CLASSES: _classes, MULTILABEL: _multilabel, NUMBERS: _numbers}[known.truth](sample, columns, known)
+    form = {CLASSES: _classes, MULTILABEL: _multilabel, NUMBERS: _numbers}[str(known.truth)](sample, columns, known)
     if form.name in {"columns", "numbers"}:
         _check_numbers(sample, columns, known)
     return form
@@ -143,13 +143,28 @@ def _refused(what: str, known: Known, found: str, expected: str, remedy: str = "
 
 
 def _heads(sample: Table, columns: tuple[str, ...], known: Known) -> Form:
-    classes = {head.name: head.classes for head in known.heads}
-    if set(columns) != set(classes):
-        wanted = f"one column of labels for each target ({_some(tuple(classes))})"
+    heads = {head.name: head for head in known.heads}
+    if len(columns) == 1 and (key := _long(sample, known, tuple(heads))):
+        keys, ends = [str(name) for name in sample[sample.columns[0]]], {name: key.replace(CLASS, name) for name in heads}
+        for name, head in heads.items():
+            begin, _, end = ends[name].partition(ID)
+            own = [place for place, one in enumerate(keys) if one.startswith(begin) and one.endswith(end)]
+            _check_head(sample[columns[0]].iloc[own], columns[0], head, known)
+        return Form("long-heads", columns, key)
+    _check_ids(sample, known)
+    if set(columns) != set(heads):
+        wanted = f"one column for each target ({_some(tuple(heads))}), or a row for each id and target"
         raise _refused("has other columns than there are targets", known, f"columns {_some(columns)}", wanted)
     for name in columns:
-        _check_whole(sample[name], name, classes[name], known)
+        _check_head(sample[name], name, heads[name], known)
     return Form("heads", columns)
+
+
+def _check_head(values: Iterable[Any], column: str, head: Head, known: Known) -> None:
+    if head.link == IDENTITY:
+        _check_cells(values, column, "number", known)
+    else:
+        _check_whole(values, column, head.classes, known)
 
 
 def _classes(sample: Table, columns: tuple[str, ...], known: Known) -> Form:
@@ -199,22 +214,22 @@ def _named(columns: Sequence[str], classes: Sequence[str]) -> bool:
     return any({columns[0].removesuffix(end) + label for label in classes} == set(columns) for end in ends)
 
 
-def _long(sample: Table, known: Known) -> str:
-    """How the ids of a long form are made, `{id}_{class}`; empty when it is none.
+def _long(sample: Table, known: Known, classes: tuple[str, ...]) -> str:
+    """How the ids of a long form are made, `{id}_{class}`; empty when it is none. `classes` may be names of heads.
 
     The keys must be ids of the test with every class: without the test's ids nothing tells `scan_1` from row 1 of `scan`.
     """
     keys = {str(key) for key in sample[sample.columns[0]]}
-    count = len(known.classes)
-    if len(known.classes) < 2 or not keys or len(keys) % count or not known.ids or keys <= set(known.ids):
+    count = len(classes)
+    if count < 2 or not keys or len(keys) % count or not known.ids or keys <= set(known.ids):
         return ""
     for joint in JOINTS:
         for key in (f"{ID}{joint}{CLASS}", f"{CLASS}{joint}{ID}"):
             begin = key.startswith(CLASS)
-            first = known.classes[0]
+            first = classes[0]
             mark = f"{first}{joint}" if begin else f"{joint}{first}"
             names = [k.removeprefix(mark) if begin else k.removesuffix(mark) for k in keys if _marked(k, mark, begin=begin)]
-            wanted = {f"{label}{joint}{name}" if begin else f"{name}{joint}{label}" for name in names for label in known.classes}
+            wanted = {f"{label}{joint}{name}" if begin else f"{name}{joint}{label}" for name in names for label in classes}
             if names and wanted == keys and len(names) * count == len(keys) and set(names) <= set(known.ids):
                 return key
     return ""
@@ -251,10 +266,13 @@ def _check_whole(values: Iterable[Any], name: str, classes: Sequence[str], known
 
 def _check_numbers(sample: Table, columns: tuple[str, ...], known: Known) -> None:
     for name in columns:
-        odd: list[Any] = [value for value in sample[name] if str(value).strip() and not is_number(str(value))]
-        if odd:
-            what = "number" if known.truth == NUMBERS else "probability"
-            raise _refused(f"has a text where a {what} belongs", known, f"'{odd[0]}' in the column '{name}'", "numbers")
+        _check_cells(sample[name], name, "number" if known.truth == NUMBERS else "probability", known)
+
+
+def _check_cells(values: Iterable[Any], name: str, what: str, known: Known) -> None:
+    odd: list[Any] = [value for value in values if str(value).strip() and not is_number(str(value))]
+    if odd:
+        raise _refused(f"has a text where a {what} belongs", known, f"'{odd[0]}' in the column '{name}'", "numbers")
 
 
 def _some(names: Sequence[str]) -> str:

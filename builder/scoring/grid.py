@@ -45,6 +45,27 @@ def joined(keys: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
+def ending(keys: Sequence[str], names: Sequence[str]) -> dict[str, list[int]]:
+    """Where the keys of each name are, which is joined with ids, `scan7_kind` or `kind_scan7`, the same ids each.
+
+    Empty lists where they are not.
+    """
+    for joint in JOINTS:
+        for begin in (False, True):
+            cuts = {name: name + joint if begin else joint + name for name in names}
+            found: dict[str, list[int]] = {name: [] for name in names}
+            ids: dict[str, set[str]] = {name: set() for name in names}
+            for place, key in enumerate(keys):
+                for name, cut in cuts.items():
+                    if key.startswith(cut) if begin else key.endswith(cut):
+                        found[name].append(place)
+                        ids[name].add(key.removeprefix(cut) if begin else key.removesuffix(cut))
+            whole = all(len(places) * len(names) == len(keys) for places in found.values())
+            if whole and len({frozenset(one) for one in ids.values()}) == 1:
+                return found
+    return {name: [] for name in names}
+
+
 def _from_right(key: str, separator: str, depth: int) -> tuple[str, str] | None:
     parts = key.rsplit(separator, depth)
     return (parts[0], separator.join(parts[1:])) if len(parts) == depth + 1 else None

@@ -7,10 +7,12 @@
                                      for each label
     one column for each label, 0/1   the same columns
     one column for each target       the same columns, numbers
-    several columns of labels        the same columns; each is scored on its own, and the score is the mean
+    several columns of labels        the same columns; each is scored on its own, and the score is the mean (`metrics/heads.py`).
+                                     Numbers may be among them, where the metric is told for each: `kind=accuracy, price=rmse`
 
 Long: one row for each id and class, `id_class`, numbers in one column. A metric that looks at single classes (`mean(auc)`) gets
-them as a table; to any other each row is a sample of its own.
+them as a table; one that is told for each target gets the rows of each, `id_kind` and `id_price`; to any other each row is a
+sample of its own.
 
 Raises Rejected, with Kaggle's label, for what a submission must not hold, and UserError for a solution that is none.
 """
@@ -30,7 +32,7 @@ from builder.errors import UserError
 from builder.metrics import CLASSES, LABELS, MULTILABEL, NUMBERS, RANKING, Metric
 from builder.metrics import heads as by_head
 from builder.scoring import SCORING_ERROR, USAGE, Rejected
-from builder.scoring.grid import grid
+from builder.scoring.grid import ending, grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,17 +68,38 @@ def parts(
         truth: The solution.
         columns: The columns of answers in the sample submission.
         metric: Its name; `folder` is where one of the user's own lies.
-        several: The columns of labels that are scored one by one, where that is known.
+        several: The targets that are scored one by one, where that is known.
     """
     several = several or heads(truth, columns, metric, folder)
     if not several:
         judge = metrics.get(metric, folder)
         return [Part(judge, *read(given, truth, columns, judge))]
+    judges = by_head.each(metric, several, folder)
+    if len(columns) == 1 and list(several) != list(columns):
+        return _long_heads(given, truth, columns[0], several, judges)
     _refuse_other(several, columns)
     every = np.arange(len(truth))
-    judges = by_head.each(metric, several, folder)
     return [
-        Part(judge, *_head(given, truth[name].astype(str).tolist(), name, judge), every)
+        Part(judge, *_head(given[name], truth[name], name, judge), every) for name, judge in zip(several, judges, strict=True)
+    ]
+
+
+def _long_heads(given: Table, truth: Table, column: str, several: Sequence[str], judges: Sequence[Metric]) -> list[Part]:
+    """One row for each id and target."""
+    keys = truth[truth.columns[0]].astype(str).tolist()
+    rows = {name: np.array(places, dtype=np.int64) for name, places in ending(keys, several).items()}
+    if len({len(places) for places in rows.values()}) != 1 or sum(map(len, rows.values())) != len(keys):
+        raise UserError(
+            "the solution has not one row for each id and target",
+            found=f"ids such as '{keys[0]}'",
+            expected=f"each id joined with each of {', '.join(several)}",
+            remedy="check the metric, or mend the ids of the solution",
+        )
+    answers = [str(name) for name in truth.columns[1:] if name != USAGE]
+    if answers != [column]:
+        _refuse_other(answers, [column])
+    return [
+        Part(judge, *_head(given[column].iloc[rows[name]], truth[column].iloc[rows[name]], name, judge), rows[name])
         for name, judge in zip(several, judges, strict=True)
     ]
 
@@ -84,11 +107,12 @@ def parts(
 def heads(truth: Table, columns: Sequence[str], metric: str, folder: Path | None = None) -> tuple[str, ...]:
     """The columns of a solution that each hold the one label of a row; none: they are one column, or numbers, or 0 and 1.
 
-    Columns of 0 and 1 are labels of which each is there or not, unless the metric is told for each: `kind=mcc, size=mcc`.
+    Columns of 0 and 1 are labels of which each is there or not, unless the metric is told for each: `kind=mcc, size=mcc`. Then
+    targets may have numbers, too, and a row each in place of a column.
     """
     answers = tuple(str(name) for name in truth.columns[1:] if name != USAGE)
     if by_head.GIVEN in metric:
-        return answers
+        return answers if len(answers) > 1 else by_head.told(metric)
     judge = metrics.get(metric, folder)
     if len(answers) < 2 or set(answers) != set(columns) or (judge.truths and CLASSES not in judge.truths):
         return ()
@@ -155,12 +179,15 @@ def _refuse_other(answers: Sequence[str], columns: Sequence[str]) -> None:
         )
 
 
-def _head(given: Table, cells: list[str], name: str, judge: Metric) -> Arrays:
-    """One of several columns of labels."""
+def _head(given: Any, truth: Any, name: str, judge: Metric) -> Arrays:
+    """One of several columns, of labels, or of numbers where its metric takes these."""
+    if judge.truths == (NUMBERS,):
+        return _known(truth, name), numbers(given, name)
+    cells = truth.astype(str).tolist()
     if (judge.truths and CLASSES not in judge.truths) or judge.prediction == RANKING:
         found = f"'{name}' of several columns"
         raise UserError(f"the metric {judge.name} does not take one label for each row", found=found, remedy="check the metric")
-    return _one_class(given, cells, [name], judge)
+    return _one_class(given.to_frame(name), cells, [name], judge)
 
 
 def _labels(given: Table, cells: list[str], columns: list[str], judge: Metric) -> Arrays:

@@ -92,7 +92,8 @@ def _check_truth(solution: Any, sample: Any, metric: str, hidden: Path) -> None:
     heads = reading.heads(solution, answers, metric)
     if heads:
         for name, one in zip(heads, by_head.each(metric, heads), strict=True):
-            _check_labels(solution, name, sample[name] if name in answers else None, one, hidden)
+            if one.truths != (metrics.NUMBERS,) and name in solution:  # numbers say themselves what they cannot be
+                _check_labels(solution, name, sample[name] if name in answers else None, one, hidden)
         return
     judge = metrics.get(metric)
     if not judge.truths or metrics.NUMBERS in judge.truths or judge.truths == (metrics.MULTILABEL,):

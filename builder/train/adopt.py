@@ -26,7 +26,8 @@ from builder.runtime.heads import SIGMOID
 from builder.train import comparison, folds, given, learners, naming, oof, record
 from builder.train.comparison import Suspect
 from builder.train.diagnosis import Setting
-from builder.train.learners import Learner, Network
+from builder.train.fitted import Network
+from builder.train.learners import Learner
 from builder.train.record import Checkpoint, Comparison, TrainedModel, Version
 from builder.workspace import Workspace, digest_of, locked, replacing_folder, sha256_file, write_text
 
@@ -201,7 +202,7 @@ def _adopted(job: Job, model: Model, assigned: NDArray[np.int64]) -> TrainedMode
         views=tuple(predicted),
         score=oof.score(job.metric, job.rows.y, predicted["identity"]),
         build=model.build,
-        sources=learner.keep(job.folder),
+        sources=learner.keep(job.folder / "source" / model.name),
         compared=_compared(job, learner, scored, assigned, predicted["identity"]),
         **{**learner.facts(), "licence": ""},
     )

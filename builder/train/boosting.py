@@ -1,7 +1,6 @@
-"""Boosted trees: LightGBM and XGBoost on a table, with defaults that fit tables of some hundred rows as well as large ones.
+"""Boosted trees: LightGBM and XGBoost on a table; one booster for each head, or for each label or number if it can do but one.
 
-Expects: a recipe of recipes/table.py, its material of all rows, the truth of every row, and the rows to learn from. LightGBM
-    answers one target; XGBoost several labels or numbers, too (`networks.making.refuse_heads`).
+Expects: a recipe of recipes/table.py, its material of all rows, the truth of every row, and the rows to learn from.
 Produces: a booster that is read back from the file it becomes, so what is measured at home is what travels. Equal arguments give
     equal bytes.
 Never: looks at other rows than those it was given: parts of them, left out in turn, decide how many trees there are.
@@ -13,18 +12,20 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder.competition import targets
-from builder.errors import ConfigError, UserError, did_you_mean
+from builder.errors import ConfigError, UserError
+from builder.metrics.heads import apart
 from builder.runtime import heads as answering
-from builder.runtime import lightgbm_backend, xgboost_backend
+from builder.runtime import lightgbm_backend, trees, xgboost_backend
 from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX
 from builder.train import losses
+from builder.train.tree_arguments import ROUNDS, settings
 from builder.workspace import write_bytes
 
 if TYPE_CHECKING:
@@ -35,60 +36,10 @@ if TYPE_CHECKING:
 
 KINDS = ("lightgbm", "xgboost")
 SUFFIXES = {"lightgbm": ".lgb.txt", "xgboost": ".xgb.json"}
-ROUNDS = "num_boost_round"
 MOST_ROUNDS, PATIENCE = 2000, 50
 PARTS, ENOUGH_ROWS = 5, 5000  # small tables: every part is left out once; large ones: one of as many parts, once
 READ_AT_ONCE = 65536
 SMALL = 2_000_000  # cells; below, threads cost more than they bring
-
-LIGHTGBM: dict[str, Any] = {
-    "learning_rate": 0.05,
-    "num_leaves": 8,
-    "min_data_in_leaf": 10,
-    "feature_fraction": 0.5,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 5.0,
-    "min_data_per_group": 10,
-    "cat_smooth": 10.0,
-    "max_cat_to_onehot": 8,
-}
-XGBOOST: dict[str, Any] = {
-    "learning_rate": 0.05,
-    "max_depth": 4,
-    "min_child_weight": 3.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.5,
-    "lambda": 5.0,
-    "max_cat_to_onehot": 8,
-}
-DEFAULTS = {"lightgbm": LIGHTGBM, "xgboost": XGBOOST}
-# What else [[model]] arguments may say. Not objective, classes, seed and threads: they follow from the rest.
-MORE = {
-    "lightgbm": (
-        "cat_l2", "data_sample_strategy", "extra_trees", "feature_fraction_bynode", "is_unbalance",
-        "lambda_l1", "max_bin", "max_cat_threshold", "max_delta_step", "max_depth", "min_data_in_bin", "min_gain_to_split",
-        "min_sum_hessian_in_leaf", "neg_bagging_fraction", "other_rate", "path_smooth", "pos_bagging_fraction",
-        "scale_pos_weight", "top_rate",
-    ),
-    "xgboost": (
-        "alpha", "base_score", "colsample_bylevel", "colsample_bynode", "gamma", "grow_policy", "max_bin",
-        "max_cat_threshold", "max_delta_step", "max_leaves", "num_parallel_tree", "scale_pos_weight", "tree_method",
-    ),
-}  # fmt: skip
-# Names that people know from elsewhere, scikit-learn's interface above all.
-ALIASES = {
-    "lightgbm": {
-        "n_estimators": ROUNDS, "num_iterations": ROUNDS, "eta": "learning_rate", "max_leaves": "num_leaves",
-        "min_child_samples": "min_data_in_leaf", "colsample_bytree": "feature_fraction", "subsample": "bagging_fraction",
-        "subsample_freq": "bagging_freq", "reg_lambda": "lambda_l2", "reg_alpha": "lambda_l1",
-        "min_child_weight": "min_sum_hessian_in_leaf", "min_split_gain": "min_gain_to_split",
-    },
-    "xgboost": {
-        "n_estimators": ROUNDS, "eta": "learning_rate", "reg_lambda": "lambda", "reg_alpha": "alpha",
-        "min_split_loss": "gamma",
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,23 +52,32 @@ class Booster:
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """What is learned: `values` float32 (n, features), `target` (n,) or (n, outputs), which features are codes, and how.
-
-    Attributes:
-        strata: int64 (n,): what parts are to have in equal shares.
-        link: What makes answers of the scores.
-    """
+class _Table:
+    """What all boosters of a model learn from: `values` float32 (n, features), which of them are `codes`, and how."""
 
     values: NDArray[np.float32]
-    target: NDArray[Any]
-    strata: NDArray[np.int64]
     codes: tuple[int, ...]
-    outputs: int
-    link: str
     seed: int
     threads: int
     settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What one booster learns.
+
+    Attributes:
+        target: (n,), or (n, outputs) of several labels or numbers.
+        strata: int64 (n,): what parts are to have in equal shares.
+        outputs: Of a label or a number 1.
+        link: What makes answers of the scores.
+    """
+
+    table: _Table
+    target: NDArray[Any]
+    strata: NDArray[np.int64]
+    outputs: int
+    link: str
 
 
 def fit(
@@ -144,14 +104,15 @@ def fit(
     rounds = chosen.pop(ROUNDS, None)
     values = read(material, rows)
     places = tuple(index for index, each in enumerate(recipe["features"]) if "values" in each)
-    target, strata, outputs = losses.targets(heads, y)[rows], targets.strata(heads, y[rows]), len(heads[0].classes)
-    target = target[:, 0] if target.ndim == 2 and outputs == 1 else target
-    problem = _Problem(values, target, strata, places, outputs, heads[0].link, seed, _threads(values), chosen)
+    table = _Table(values, places, seed, _threads(values), chosen)
     learn = _learn_lightgbm if kind == "lightgbm" else _learn_xgboost
+    files = []
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the packages print is for people; stdout is for `--json`
-            data, _ = learn(problem, np.arange(len(values)), None, rounds or _rounds(problem, learn))
-            return _opened(kind, data)
+            for problem in _problems(kind, table, heads, y[rows]):
+                data, _ = learn(problem, np.arange(len(values)), None, rounds or _rounds(problem, learn))
+                files.append((data, problem.outputs))
+            return _opened(kind, trees.joined(files) if len(files) > 1 else files[0][0])
     except Exception as error:
         if not arguments:
             raise  # our own doing
@@ -197,31 +158,28 @@ def read(material: Material, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return values
 
 
-def settings(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a training under the package's own names. Raises ConfigError for one that is not known."""
-    known = {*DEFAULTS[kind], *MORE[kind], *ALIASES[kind], ROUNDS}
-    chosen: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if name not in known:
-            raise ConfigError(f"table/{kind} takes no argument '{name}'", found=repr(value), remedy=did_you_mean(name, known))
-        proper = ALIASES[kind].get(name, name)
-        if proper in chosen:
-            raise ConfigError(f"two arguments of table/{kind} say the same", found=f"{name} and {proper}", remedy="keep one")
-        chosen[proper] = value
-    rounds = chosen.get(ROUNDS, 1)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ConfigError(
-            f"{ROUNDS} is no number of trees", found=rounds, expected="a whole number of at least 1", remedy="mend it"
-        )
-    return {**DEFAULTS[kind], **chosen}
-
-
 def _opened(kind: str, data: bytes) -> Booster:
-    if kind == "lightgbm":
-        model, scale = lightgbm_backend.parse(data)
-        return Booster(kind, data, lambda table: lightgbm_backend.logits(model, scale, table, _threads(table)))
-    model, classes = xgboost_backend.parse(data)
-    return Booster(kind, data, lambda table: xgboost_backend.logits(model, classes, table, _threads(table)))
+    boosters = trees.parse(data, lightgbm_backend.booster if kind == "lightgbm" else xgboost_backend.booster)
+    return Booster(kind, data, lambda table: trees.logits(boosters, table, _threads(table)))
+
+
+def _problems(kind: str, table: _Table, heads: Sequence[Head], y: NDArray[Any]) -> list[_Problem]:
+    """One per booster. `y`: the truth of the rows that are learned from, as `Rows.y`."""
+    found = []
+    for head, truth in zip(heads, apart(heads, y), strict=True):
+        target, strata = losses.targets((head,), truth), targets.strata((head,), truth)
+        if head.link == SOFTMAX or (kind == "xgboost" and len(head.classes) > 1):
+            found.append(_Problem(table, target, strata, len(head.classes), head.link))
+            continue
+        for place, column in enumerate(target.T):
+            own = strata if len(head.classes) == 1 else targets.strata((_only(head, place),), truth[:, [place]])
+            found.append(_Problem(table, np.ascontiguousarray(column), own, 1, head.link))
+    return found
+
+
+def _only(head: Head, place: int) -> Head:
+    """One label or number of a head."""
+    return replace(head, classes=head.classes[place : place + 1], offset=(), spread=())
 
 
 def _threads(values: NDArray[np.float32]) -> int:
@@ -236,7 +194,7 @@ def _rounds(problem: _Problem, learn: Learn) -> int:
     """The number of trees with the least loss on parts that were left out."""
     if _too_few(problem):
         return PATIENCE  # nothing to learn how many are right from
-    part = _parts(problem.strata, problem.seed)
+    part = _parts(problem.strata, problem.table.seed)
     left_out = range(PARTS) if len(part) < ENOUGH_ROWS else range(1)
     curves = [learn(problem, np.flatnonzero(part != one), np.flatnonzero(part == one), MOST_ROUNDS)[1] for one in left_out]
     common = min(map(len, curves))
@@ -264,13 +222,19 @@ def _learn_lightgbm(
     problem: _Problem, places: NDArray[np.int64], left_out: NDArray[np.int64] | None, rounds: int
 ) -> tuple[bytes, list[float]]:
     lightgbm = lightgbm_backend.package()
-    fixed = {"seed": problem.seed, "deterministic": True, "force_row_wise": True, "verbosity": -1, "num_threads": problem.threads}
-    settings = {**problem.settings, **fixed, **_lightgbm_objective(problem)}
-    codes: Any = list(problem.codes)
+    fixed = {
+        "seed": problem.table.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        "num_threads": problem.table.threads,
+    }
+    settings = {**problem.table.settings, **fixed, **_lightgbm_objective(problem)}
+    codes: Any = list(problem.table.codes)
 
     def data(places: NDArray[np.int64], like: Any = None) -> Any:
         return lightgbm.Dataset(
-            problem.values[places], problem.target[places], categorical_feature=codes, reference=like, free_raw_data=False
+            problem.table.values[places], problem.target[places], categorical_feature=codes, reference=like, free_raw_data=False
         )
 
     learned = data(places)
@@ -294,14 +258,14 @@ def _learn_xgboost(
     problem: _Problem, places: NDArray[np.int64], left_out: NDArray[np.int64] | None, rounds: int
 ) -> tuple[bytes, list[float]]:
     xgboost = xgboost_backend.package()
-    fixed = {"seed": problem.seed, "tree_method": "hist", "verbosity": 0, "nthread": problem.threads, "device": "cpu"}
-    settings = {**fixed, **problem.settings, **_xgboost_objective(problem)}
-    types = ["c" if index in problem.codes else "q" for index in range(problem.values.shape[1])]
+    fixed = {"seed": problem.table.seed, "tree_method": "hist", "verbosity": 0, "nthread": problem.table.threads, "device": "cpu"}
+    settings = {**fixed, **problem.table.settings, **_xgboost_objective(problem)}
+    types = ["c" if index in problem.table.codes else "q" for index in range(problem.table.values.shape[1])]
 
     def data(places: NDArray[np.int64]) -> Any:
-        values, target = problem.values[places], problem.target[places]
+        values, target = problem.table.values[places], problem.target[places]
         return xgboost.DMatrix(
-            values, target, missing=np.nan, feature_types=types, enable_categorical=True, nthread=problem.threads
+            values, target, missing=np.nan, feature_types=types, enable_categorical=True, nthread=problem.table.threads
         )
 
     if left_out is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.shown import Pixels
+from builder.shown import pictured
 from builder.train import losses, pacing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     seed_everything(seed, workers=True, verbose=False)
     batch = min(recipe.batch_size, len(rows))
-    pictures = isinstance(shown, Pixels)
+    pictures = pictured(shown)
     target = losses.targets(heads, y)
     loader = _loader(shown, target, rows, batch, seed) if pictures else _sorted_loader(shown, target, rows, batch, seed)
     steps = max(1, recipe.epochs * len(loader))
@@ -76,7 +76,7 @@ def fit(
         def training_step(self, pair: Any, _: int) -> torch.Tensor:
             arrays, target = pair
             if pictures:
-                arrays = [augmented(arrays[0], recipe.augment)]
+                arrays = [augmented(arrays[0], recipe.augment), *arrays[1:]]
             loss = self.loss(self.module(*arrays), target)
             self.seen.append(loss.detach())
             return loss
@@ -136,7 +136,7 @@ def _tensors(feeds: Mapping[str, NDArray[Any]]) -> list[torch.Tensor]:
 
 
 def _loader(shown: Shown, target: NDArray[Any], rows: NDArray[np.int64], batch: int, seed: int) -> Any:
-    """Batches of ([uint8 pixels], target): the array is indexed once per batch, which needs no worker processes."""
+    """Batches of (arrays, target), uint8 pixels first: they are indexed once per batch, which needs no worker processes."""
     import torch
     from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 

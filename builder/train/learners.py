@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import checkpoints, images, models
+from builder import images, models
 from builder.config.kinds import recipe_for, views_for
 from builder.errors import UserError
-from builder.networks import making
+from builder.networks import joined, making
 from builder.progress import Report, silent
-from builder.runtime.contract import Cells, Input
-from builder.shown import Pixels, Read, Shown
+from builder.runtime import joint
+from builder.runtime.contract import Cells, Input, Joint
+from builder.shown import Pixels, Read, Several, Shown, ports_of
 from builder.train import fit, sources
+from builder.train.fitted import Fitted, Network, Trees
 from builder.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,63 +43,6 @@ WEIGHTS = ".safetensors"
 TRIED = 8  # rows that a network which was brought along is asked first
 
 
-class Fitted(Protocol):
-    """A model of one fold."""
-
-    @property
-    def device(self) -> str:
-        """Where it was fitted."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write its weights."""
-        ...
-
-    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
-        """float32 (len(rows), outputs), of all heads."""
-        ...
-
-
-@dataclass(frozen=True)
-class Network:
-    """A torch module."""
-
-    module: torch.nn.Module
-    heads: tuple[Head, ...]
-    device: str = "cpu"
-
-    def save(self, path: Path) -> None:
-        """Its backbone's weights: what is around it is made of version.json."""
-        checkpoints.save(self.module.backbone, path)  # type: ignore[arg-type]
-
-    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
-        """What its heads make of its logits."""
-        return models.predicted(self.module, shown, rows, view, self.heads)
-
-
-@dataclass(frozen=True)
-class Trees:
-    """A boosted ensemble of trees."""
-
-    booster: Any
-    heads: tuple[Head, ...]
-    device: str = "cpu"
-
-    def save(self, path: Path) -> None:
-        """In the library's own text form."""
-        from builder.train import boosting
-
-        boosting.save(self.booster, path)
-
-    def answers(self, shown: Shown, rows: Picks, view: str = "identity") -> NDArray[np.float32]:
-        """What the library says."""
-        from builder.train import boosting
-
-        if not len(rows):
-            return np.empty((0, 0), dtype=np.float32)
-        return boosting.answers(self.booster, shown.together(view, rows)["table"], self.heads)
-
-
 @dataclass(frozen=True)
 class Given:
     """What a learner is made from."""
@@ -109,11 +54,12 @@ class Given:
     workspace: Workspace
     name: str
     report: Report = silent
+    features: int = 0  # what it answers with in place of logits, as one of several inputs of a model
 
     @property
     def classes(self) -> int:
         """How many outputs it has, those of all heads."""
-        return len(self.rows.classes)
+        return self.features or len(self.rows.classes)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -152,7 +98,7 @@ class Learner(ABC):
 
     @property
     @abstractmethod
-    def input(self) -> Input | Cells:
+    def input(self) -> Input | Cells | Joint:
         """How its rows are read."""
 
     @property
@@ -186,9 +132,9 @@ class Learner(ABC):
         models.load_weights(module, path)
         return Network(module, self.given.heads)
 
-    def keep(self, version: Path) -> dict[str, str]:
-        """Copy what it is built from into the version's folder; path in source/<model>/ -> sha256."""
-        return sources.keep(self.given.model, self.given.source, version)
+    def keep(self, to: Path) -> dict[str, str]:
+        """Copy what it is built from into a folder, the version's source/<model>/; path in it -> sha256."""
+        return sources.keep(self.given.model, self.given.source, to)
 
     def facts(self) -> dict[str, Any]:
         """What a version says of its arithmetic and licence."""
@@ -272,7 +218,6 @@ class OfCells(Learner):
         """Whether the recipe can be made, and the network built; arguments of trees are looked at when they grow."""
         g = self.given
         making.refuse_arguments(g.model.backbone, g.model.arguments)
-        making.refuse_heads(g.model.backbone, g.heads)
         if self.linear:
             from builder.train import linear
 
@@ -331,12 +276,67 @@ class OfCells(Learner):
 
         return Trees(boosting.load(path), self.given.heads)
 
-    def keep(self, version: Path) -> dict[str, str]:
+    def keep(self, to: Path) -> dict[str, str]:
         """The recipe, and what a Hugging Face folder has beside its weights."""
-        g = self.given
-        return self.prepared.keep(version, self.name) | sources.keep(g.model, g.source, version, g.config.data.task)
+        return self.prepared.keep(to) | sources.keep(self.given.model, self.given.source, to, "text")
+
+
+class OfSeveral(Learner):
+    """A network of several inputs, each read and answered as by a model of its own."""
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        first, *others = (replace(given, model=part, features=joined.FEATURES) for part in sources.parts(given.model))
+        self.parts: tuple[OfImages | OfCells, ...] = (plain(first), *map(OfCells, others))
+
+    @cached_property
+    def input(self) -> Joint:
+        """The inputs of all; recipes lie where `keep` puts them."""
+        places = [f"{place}/" if (place := sources.place_of(number)) else "" for number in range(len(self.parts))]
+        found = zip(places, (part.input for part in self.parts), strict=True)
+        return Joint(tuple(replace(one, recipe=place + one.recipe) if isinstance(one, Cells) else one for place, one in found))
+
+    @cached_property
+    def shown(self) -> Several:
+        """As each of its parts is shown them."""
+        return Several(tuple(part.shown for part in self.parts), joint.leading(self.input.parts))
+
+    def check(self) -> None:
+        """Whether each of its networks can be built, and takes what it is shown."""
+        for part in self.parts:
+            part.check()
+        _ = self.shown
+
+    def try_out(self, module: torch.nn.Module) -> None:
+        """Nobody brings such a network along."""
+        raise NotImplementedError
+
+    def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
+        """The networks of its parts, joined."""
+        import torch
+
+        networks = [part.network(seed, pretrained=pretrained) for part in self.parts]
+        torch.manual_seed(seed)
+        return joined.join(networks, [len(ports_of(part.input)) for part in self.parts], self.given.classes)
+
+    def keep(self, to: Path) -> dict[str, str]:
+        """What each of its parts keeps, in a folder of its own."""
+        kept: dict[str, str] = {}
+        for number, part in enumerate(self.parts):
+            place = sources.place_of(number)
+            kept |= {(Path(place) / name).as_posix(): digest for name, digest in part.keep(to / place).items()}
+        return kept
+
+    def facts(self) -> dict[str, Any]:
+        """Those of its backbone."""
+        return self.parts[0].facts()
+
+
+def plain(given: Given) -> OfImages | OfCells:
+    """The learner of a `[[model]]` with one input."""
+    return OfImages(given) if given.config.data.task.startswith("image") else OfCells(given)
 
 
 def of(given: Given) -> Learner:
     """The learner of a `[[model]]`."""
-    return OfImages(given) if given.config.data.task.startswith("image") else OfCells(given)
+    return OfSeveral(given) if given.model.beside else plain(given)

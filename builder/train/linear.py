@@ -5,7 +5,7 @@
                 texts it is the better one, and the two together are better than either
     ridge       least squares with a penalty on large weights; learns numbers
 
-Several heads of classes are learned one by one, and so is each of several labels, against all rows without it.
+Several heads are learned one by one, those of numbers by `ridge`, and so is each of several labels, against all rows without it.
 
 Expects: material of a recipe of kind `terms`, and the truth of its rows.
 Produces: networks.text.linear with its weights filled.
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import ConfigError, did_you_mean
+from builder.metrics.heads import apart
 from builder.networks import text
 from builder.runtime.heads import IDENTITY, SIGMOID
 from builder.train import losses
@@ -59,8 +60,9 @@ def fit(
         rows: Rows to learn from.
         heads: What is answered; a class that no row has gets no evidence and a small prior.
         seed: Of the solver's order.
-        arguments: `learner`, `logistic` or `bayes`, `ridge` for numbers; `C` of the first, the inverse of its regularisation's
-            strength; `alpha` of `bayes`, how much of each term every class is given beforehand; of `ridge`, the penalty's weight.
+        arguments: `learner`, `logistic` or `bayes`, `ridge` where all are numbers; `C` of the first, the inverse of its
+            regularisation's strength; `alpha` of `bayes`, how much of each term every class is given beforehand; of `ridge`, the
+            penalty's weight.
 
     Raises ConfigError for an argument that is unknown or impossible.
     """
@@ -83,13 +85,14 @@ def fit(
 
 def checked(arguments: Mapping[str, Any], heads: Sequence[Head]) -> tuple[str, float]:
     """The learner and its setting. Raises ConfigError for arguments that are unknown, impossible, or not for such heads."""
-    fitting = ["ridge"] if heads[0].link == IDENTITY else ["logistic", "bayes"]
+    numbers = all(head.link == IDENTITY for head in heads)
+    fitting = ["ridge"] if numbers else ["logistic", "bayes"]
     learner = str(arguments.get("learner", fitting[0]))
     if learner not in LEARNERS:
         remedy = did_you_mean(learner, LEARNERS)
         raise ConfigError("model.arguments.learner is unknown", found=repr(learner), remedy=remedy)
     if learner not in fitting:
-        what = "numbers" if heads[0].link == IDENTITY else "classes and labels"
+        what = "numbers" if numbers else "classes and labels"
         expected = f"for {what}: {' or '.join(fitting)}"
         raise ConfigError(
             "model.arguments.learner does not fit", found=repr(learner), expected=expected, remedy="mend it, or data.truth"
@@ -107,17 +110,19 @@ def checked(arguments: Mapping[str, Any], heads: Sequence[Head]) -> tuple[str, f
 
 def _learned(learner: str, matrix: Any, y: NDArray[Any], heads: Sequence[Head], setting: float, seed: int) -> Learned:
     """Weights (outputs, numbers) and biases of all heads."""
-    if learner == "ridge":
-        return _ridge(matrix, losses.standardised(heads[0], y), setting)
 
     def one(codes: NDArray[np.int64], classes: int) -> Learned:
         return _bayes(matrix, codes, classes, setting) if learner == "bayes" else _logistic(matrix, codes, classes, setting, seed)
 
-    if heads[0].link == SIGMOID:
-        parts = [_against(*one(column, 2)) for column in y.T]
-    else:
-        columns = y[:, None] if y.ndim == 1 else y
-        parts = [one(column, len(head.classes)) for column, head in zip(columns.T, heads, strict=True)]
+    penalty = setting if learner == "ridge" else LEARNERS["ridge"]["alpha"]
+    parts = []
+    for head, own in zip(heads, apart(heads, y), strict=True):
+        if head.link == IDENTITY:
+            parts.append(_ridge(matrix, losses.standardised(head, own), penalty))
+        elif head.link == SIGMOID:
+            parts += [_against(*one(column, 2)) for column in own.T]
+        else:
+            parts.append(one(own, len(head.classes)))
     return np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
 
 

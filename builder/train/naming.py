@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import competition, huggingface, images
-from builder.config import IMAGES, kind_of, recipe_for
+from builder.config import IMAGES, kinds_of, reads_cells, recipe_for
+from builder.config.kinds import IMAGE
 from builder.train import given, record, sources
 from builder.train.record import Version
 from builder.workspace import Workspace, digest_of, sha256_file
@@ -29,18 +30,17 @@ def digest(config: Config, workspace: Workspace, name: str, rows: competition.Ro
     root = config.data_root(workspace.root)
     rows = rows or competition.train_rows(config, root)
     adopted = bool(config.model[0].checkpoints)
-    pictures = config.data.task == IMAGES
     # What changes nothing is not in it: a key at its default is left out, so a new key renames no old version.
     sections: dict[str, Any] = {"data": config.data.model_dump(mode="json", include=DATA)}
-    if not pictures:
+    if reads_cells(config):
         sections["columns"] = list(competition.columns_of(config, root))
-    sections["model"] = [sources.described(model, kind_of(config, model)) for model in config.model]
+    sections["model"] = [sources.described(model, kinds_of(config, model)) for model in config.model]
     if not adopted or config.cv_given:
         sections["cv"] = config.cv.model_dump(mode="json")
     if not adopted:
         recipes = {model.name: recipe_for(config, model).model_dump(mode="json") for model in config.model}
-        sections["train"] = config.train.model_dump(mode="json") if pictures else recipes
-    own = {model.name: found for model in config.model if (found := _own(model, workspace, name, config.data.task))}
+        sections["train"] = config.train.model_dump(mode="json") if config.data.task == IMAGES else recipes
+    own = {model.name: found for model in config.model if (found := _own(config, model, workspace, name))}
     return digest_of(
         [
             record.SCHEMA,
@@ -53,15 +53,17 @@ def digest(config: Config, workspace: Workspace, name: str, rows: competition.Ro
     )
 
 
-def _own(model: Model, workspace: Workspace, name: str, task: str) -> dict[str, str]:
+def _own(config: Config, model: Model, workspace: Workspace, name: str) -> dict[str, str]:
     """What only some models have: their code or Hugging Face folder, and weights from elsewhere, by content."""
-    found, folder = {}, sources.folder_of(model, workspace, name)
-    if folder:
-        files = sources.files(model, folder, task)
-        if not model.build and model.pretrained and not model.checkpoints:
-            files += huggingface.weights_in(folder)
-        found["source"] = images.fingerprint(files, folder.resolve() if model.build else folder, workspace.cache)
-    if not task.startswith("image") and (hooks := workspace.kernels / name / sources.HOOKS).is_file():
+    found, kinds = {}, kinds_of(config, model)
+    for place, (part, kind) in enumerate(zip(sources.parts(model), kinds, strict=True)):
+        if folder := sources.folder_of(part, workspace, name):
+            files = sources.files(part, folder, "image" if kind == IMAGE else "text")
+            if not part.build and part.pretrained and not part.checkpoints:
+                files += huggingface.weights_in(folder)
+            key = sources.place_of(place) or "source"
+            found[key] = images.fingerprint(files, folder.resolve() if part.build else folder, workspace.cache)
+    if kinds != (IMAGE,) and (hooks := workspace.kernels / name / sources.HOOKS).is_file():
         found["hooks"] = sha256_file(hooks)  # they make columns
     if model.checkpoints:
         found["given"] = images.fingerprint(given.files(model, workspace.root), workspace.root, workspace.cache)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from builder.metrics import Metric
     from builder.shown import Shown
-    from builder.train.learners import Fitted
+    from builder.train.fitted import Fitted
 
 Oof = dict[str, "NDArray[np.float32]"]
 

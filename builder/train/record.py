@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from builder import models
 from builder.errors import UserError
-from builder.networks import making
-from builder.runtime.contract import Cells, Head, Input
+from builder.networks import joined, making
+from builder.runtime.contract import Cells, Head, Input, Joint
 from builder.runtime.heads import IDENTITY, SOFTMAX, single
 from builder.runtime.reading import ContractError, record
-from builder.shown import input_from
+from builder.shown import input_from, ports_of
 from builder.workspace import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class TrainedModel:
         licence: That of the pretrained weights it started from; empty when it started from none, or nobody knows.
         build: `models.py:function`, when the network is the user's own; `backbone` is empty then.
         sources: Files in the version's source/<name>/ that the network is built from -> sha256.
+        beside: Networks of further inputs, as kernel.toml names them.
         compared: Out-of-fold predictions that came with adopted weights, beside ours.
     """
 
@@ -95,7 +96,7 @@ class TrainedModel:
     backbone: str
     arguments: dict[str, Any]
     pretrained: bool
-    input: Input | Cells
+    input: Input | Cells | Joint
     mean: tuple[float, ...]
     std: tuple[float, ...]
     checkpoints: tuple[Checkpoint, ...]
@@ -105,6 +106,7 @@ class TrainedModel:
     build: str = ""
     sources: dict[str, str] = field(default_factory=dict)
     compared: Comparison | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -190,19 +192,28 @@ class Version:
         module: Any = self._built(model, self.source_of(model)).eval()
         if fold is not None:
             models.load_weights(module, self.checkpoint(model, fold))
-        if self.origin == ADOPTED and self.parts[0].link == IDENTITY:
-            module.backbone = models.standardised(module.backbone, self.parts[0]).eval()
+        if self.origin == ADOPTED and any(head.link == IDENTITY for head in self.parts):
+            module.backbone = models.standardised(module.backbone, self.parts).eval()
         return module  # type: ignore[no-any-return]
 
     def _built(self, model: TrainedModel, folder: Path) -> torch.nn.Module:
-        classes = len(self.classes)
-        if isinstance(model.input, Cells):
-            recipe = read_json(folder / model.input.recipe, remedy="bring it back from git")
-            return making.make(model.backbone, model.arguments, recipe, classes, folder=folder, link=self.parts[0].link)
-        size = (model.input.height, model.input.width)
-        made = models.create(
-            model.backbone, model.arguments, classes, pretrained=False, image_size=size, build=model.build, folder=folder
-        )
+        if isinstance(model.input, Joint):
+            networks = [
+                self._network(model, backbone, given, folder, joined.FEATURES)
+                for backbone, given in zip((model.backbone, *model.beside), model.input.parts, strict=True)
+            ]
+            return joined.join(networks, [len(ports_of(given)) for given in model.input.parts], len(self.classes))
+        return self._network(model, model.backbone, model.input, folder, len(self.classes))
+
+    def _network(self, model: TrainedModel, backbone: str, given: Input | Cells, folder: Path, classes: int) -> torch.nn.Module:
+        """The network of one input, with `classes` outputs; a model's arguments are those of its own backbone."""
+        arguments = model.arguments if backbone == model.backbone else {}
+        if isinstance(given, Cells):
+            recipe = read_json(folder / given.recipe, remedy="bring it back from git")
+            home = (folder / given.recipe).parent
+            return making.make(backbone, arguments, recipe, classes, folder=home, link=self.parts[0].link)
+        size = (given.height, given.width)
+        made = models.create(backbone, arguments, classes, pretrained=False, image_size=size, build=model.build, folder=folder)
         return models.portable(made, model.mean, model.std)
 
     def oof(self, model: str, view: str) -> Path:
@@ -212,6 +223,7 @@ class Version:
     def write(self) -> None:
         """Write version.json, the last act of a training or an adoption."""
         raw = {key: value for key, value in asdict(self).items() if key != "folder" and (value or key != "heads")}
+        raw["models"] = [{key: value for key, value in model.items() if value or key != "beside"} for model in raw["models"]]
         write_json(self.folder / FILE, {"schema": SCHEMA, **raw})
 
 
@@ -222,7 +234,7 @@ def told(heads: Sequence[Head]) -> tuple[Head, ...]:
 
 def bearable(allowed: float, metric: Metric, score: float, heads: Sequence[Head]) -> float:
     """By how much a score may get worse: by `allowed`; of numbers, whose errors have a unit, by that share of it."""
-    if heads[0].link != IDENTITY:
+    if all(head.link != IDENTITY for head in heads):
         return allowed
     return allowed * (max(1.0, abs(score)) if metric.greater_is_better else abs(score))
 
@@ -245,7 +257,7 @@ def load(folder: Path) -> Version:
 
 def _model(raw: dict[str, Any]) -> TrainedModel:
     checkpoints = tuple(Checkpoint(**checkpoint) for checkpoint in raw.pop("checkpoints"))
-    raw.update({key: tuple(raw[key]) for key in ("mean", "std", "views")})
+    raw.update({key: tuple(raw.get(key, ())) for key in ("mean", "std", "views", "beside")})
     compared = raw.pop("compared", None)
     raw["compared"] = Comparison(**compared) if compared else None
     return TrainedModel(input=input_from(raw.pop("input")), checkpoints=checkpoints, **raw)

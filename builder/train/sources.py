@@ -31,6 +31,17 @@ DIGITS = 12  # of a digest, in a name
 OPTIONAL = {"build", "checkpoints", "folds", "holdout", "oof"}
 
 
+def parts(model: Model) -> tuple[Model, ...]:
+    """A `[[model]]` for each of its inputs: its backbone's, with what is said of it, then those beside it, which are plain."""
+    others = ({"backbone": backbone, "beside": (), "arguments": {}, "build": ""} for backbone in model.beside)
+    return (model.model_copy(update={"beside": ()}), *(model.model_copy(update=changed) for changed in others))
+
+
+def place_of(number: int) -> str:
+    """Folder of the files of a model's input below those of the model: empty for its backbone's."""
+    return f"beside-{number}" if number else ""
+
+
 def folder_of(model: Model, workspace: Workspace, name: str) -> Path | None:
     """Where the code or the Hugging Face files of a model lie; None when timm has all there is."""
     if model.build:
@@ -40,26 +51,26 @@ def folder_of(model: Model, workspace: Workspace, name: str) -> Path | None:
     return None
 
 
-def files(model: Model, folder: Path | None, task: str = "image-classification") -> list[Path]:
-    """The files that its network is built from, weights left out."""
+def files(model: Model, folder: Path | None, kind: str = "image") -> list[Path]:
+    """The files that its network is built from, weights left out; of a Hugging Face folder those for `kind`, image or text."""
     if folder is None:
         return []
     if model.build:
         return usercode.files(folder, model.build)
     if not folder.is_dir():
         raise UserError("model.backbone names a folder that is not there", file=folder, remedy="mend backbone in kernel.toml")
-    return huggingface.companions(folder, task.partition("-")[0])
+    return huggingface.companions(folder, kind)
 
 
-def described(model: Model, kind: str) -> dict[str, Any]:
+def described(model: Model, kinds: Sequence[str]) -> dict[str, Any]:
     """The keys of a `[[model]]` that a version is named by; of weights from elsewhere it is named by the content.
 
-    `kind` is what a sample is for it, as `config.kind_of` says.
+    `kinds` are what its inputs are, as `config.kinds_of` says.
     """
     described = model.model_dump(mode="json", exclude=OPTIONAL) | ({"build": model.build} if model.build else {})
     if model.input.crop_pct == 1:  # what changes nothing must not rename versions that were made before it could be said
         del described["input"]["crop_pct"]
-    if kind == TOKENS:
+    if TOKENS in kinds:
         described["text"] = model.text.model_dump(mode="json")
     return described
 
@@ -94,12 +105,12 @@ def check(model: Model, classes: int, folder: Path | None) -> None:
     models.check(module, shape.height, shape.width, classes, model.build or model.backbone, folder)
 
 
-def keep(model: Model, folder: Path | None, version: Path, task: str = "image-classification") -> dict[str, str]:
-    """Copy the files into `version`/source/<model>/; relative path -> sha256."""
+def keep(model: Model, folder: Path | None, to: Path, kind: str = "image") -> dict[str, str]:
+    """Copy the files into the folder `to`; relative path -> sha256. `kind` is as for `files`."""
     kept = {}
-    for path in files(model, folder, task):
+    for path in files(model, folder, kind):
         relative = path.relative_to((folder or path).resolve() if model.build else folder or path).as_posix()
-        copy = version / "source" / model.name / relative
+        copy = to / relative
         write_bytes(copy, path.read_bytes())
         kept[relative] = sha256_file(copy)
     return dict(sorted(kept.items()))
@@ -134,9 +145,9 @@ class Prepared:
         """The recipe by name, kind and digest."""
         return Cells(str(self.recipe["kind"]), RECIPE, hashlib.sha256(self.text.encode()).hexdigest()[:DIGITS])
 
-    def keep(self, version: Path, model: str) -> dict[str, str]:
-        """Write the recipe into `version`/source/<model>/; its name -> sha256."""
-        path = version / "source" / model / RECIPE
+    def keep(self, to: Path) -> dict[str, str]:
+        """Write the recipe into the folder `to`; its name -> sha256."""
+        path = to / RECIPE
         write_text(path, self.text)
         return {RECIPE: sha256_file(path)}
 
@@ -167,7 +178,7 @@ def _recipe(config: Config, model: Model, rows: Rows, root: Path, folder: Path |
 
         from builder.recipes import table
 
-        columns = competition.columns_of(config, root)
+        columns = config.data.columns or competition.columns_of(config, root)
         return table.table(pd.DataFrame(list(rows.cells), columns=list(columns), dtype=object), columns, own)
     from builder.recipes import text
 

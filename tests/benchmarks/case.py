@@ -16,7 +16,7 @@ CLASSES, SIZE = 10, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEN = 24  # photos that a network takes its statistics from
 SPREAD = 2.0  # standard deviation of its logits on them
-BATCH = 8
+BATCH = 8  # of a unit that nobody priced
 
 
 def build(folder, photos, folds, architectures=ARCHITECTURES):

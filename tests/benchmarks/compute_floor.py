@@ -1,9 +1,9 @@
 """The least that these models cost here: nothing but `session.run`, on photos that are decoded and with models that are loaded.
 
-    python compute_floor.py CASE BATCH FOLDS PART PARTS
+    python compute_floor.py CASE BATCHES FOLDS PART PARTS
 
-One process per core, each on its PART of the photos and with one thread, as the workers are. Prints the seconds in
-`session.run`, by the wall and by the CPU.
+One process per core, each on its PART of the photos and with one thread, as the workers are; BATCHES is JSON, architecture ->
+samples per call. Prints the seconds in `session.run`, by the wall and by the CPU.
 """
 
 import json
@@ -16,20 +16,23 @@ import onnxruntime
 from PIL import Image
 
 
-def main(case, batch, folds, part, parts):
+def main(case, batches, folds, part, parts):
     told = json.loads((case / "case.json").read_text())
     size = (told["size"], told["size"])
     paths = sorted((case / "photos").iterdir())[part::parts]
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB").resize(size, Image.Resampling.BILINEAR)) for path in paths])
-    sessions = [opened(case, f"{name}-f{fold}.onnx") for name in told["architectures"] for fold in range(folds)]
-    for session in sessions:  # memory is taken, and patterns of its use are made, in the first two runs
+    sessions = [(opened(case, f"{name}-f{fold}.onnx"), batches[name]) for name in told["architectures"] for fold in range(folds)]
+    for session, batch in sessions:  # memory is taken, and patterns of its use are made, in the first two runs
         for _ in range(2):
             session.run(["logits"], {"image": pixels[:batch]})
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    chunk = max(batches.values())
     began, worked = time.perf_counter(), time.process_time()
-    for at in range(0, len(pixels), batch):
-        for view in (pixels[at : at + batch], np.ascontiguousarray(pixels[at : at + batch, :, ::-1])):
-            for session in sessions:
-                session.run(["logits"], {"image": view})
+    for start in range(0, len(pixels), chunk):
+        for view in (pixels[start : start + chunk], mirrored[start : start + chunk]):
+            for session, batch in sessions:
+                for at in range(0, len(view), batch):
+                    session.run(["logits"], {"image": view[at : at + batch]})
     print(time.perf_counter() - began, time.process_time() - worked)
 
 
@@ -47,4 +50,4 @@ def opened(case, name):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -29,7 +29,7 @@ def test_the_public_loop_and_the_runtime_answer_alike(tmp_path):
     case.build(tmp_path / "case", photos(), folds=1, architectures=("resnet18",))
     bench = throughput.Bench(tmp_path / "case", 1)
     _, expected = bench.public(batch=2)
-    _, found, record = bench.ours(batch=3)
+    _, found, record = bench.ours({"resnet18": 3})
     assert [unit["view"] for unit in record["units"]] == ["identity", "hflip"]
     assert np.abs(found - expected).max() <= LARGEST_DP
     assert np.ptp(expected, axis=0).max() > 0.1  # photos differ, so a mixed-up order would show

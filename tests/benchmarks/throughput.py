@@ -20,6 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from builder.bundle import runtime_wheel
+from builder.export import pricing
+from builder.export.record.prices import fastest
+from builder.runtime import devices
 
 from . import case
 
@@ -27,7 +30,8 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 LIMIT_S = 3600.0
 # Nobody's own number of threads, and nobody's session: each side takes what it takes on a new machine.
 PLAIN = {key: value for key, value in os.environ.items() if not (key.endswith("_NUM_THREADS") or key.startswith("KAGGLE_"))}
-PUBLIC_BATCHES, OUR_BATCHES = (8, 16, 32, 64), (1, 4, 8, 16, 32)
+PUBLIC_BATCHES = (8, 16, 32, 64)
+OUR_BATCHES = (1, 2, case.BATCH)  # those that an export for the CPU compares with its source
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,14 @@ class Bench:
         ran = run([HERE / "public_loop.py", self.folder, out, batch, folds or self.folds])
         return ran, np.load(out)
 
-    def ours(self, batch, folds=None, *, settings=None, wheel=None, backend="onnxruntime"):
-        """The runtime: what it took, its answers, and run.json."""
+    def ours(self, batches, folds=None, *, settings=None, wheel=None, backend="onnxruntime"):
+        """The runtime, in batches by architecture: what it took, its answers, and run.json."""
         plan = json.loads((self.folder / "plan.json").read_text())
-        units = [dict(unit, batch=batch, backend=backend) for unit in plan["units"] if unit["fold"] < (folds or self.folds)]
+        units = [
+            dict(unit, batch=batches[unit["member"].partition(":")[2]], backend=backend)
+            for unit in plan["units"]
+            if unit["fold"] < (folds or self.folds)
+        ]
         plan.update(units=units, prefixes=plan["prefixes"][: len(units)])
         (self.folder / "used.json").write_text(json.dumps(plan))
         (self.kaggle / "working").mkdir(exist_ok=True)
@@ -86,12 +94,13 @@ class Bench:
             answers = {row[0]: [float(cell) for cell in row[1:]] for row in list(csv.reader(stream))[1:]}
         return ran, np.array([answers[name] for name in sorted(answers)]), record
 
-    def floor(self, batch, folds=None):
+    def floor(self, batches, folds=None):
         """Seconds of nothing but `session.run`, on all cores at once: by the wall, and of CPU time in all."""
+        environment = {**PLAIN, **devices.on_cpu(1)}
         cores = len(os.sched_getaffinity(0))
-        command = [sys.executable, HERE / "compute_floor.py", self.folder, batch, folds or self.folds]
+        command = [sys.executable, HERE / "compute_floor.py", self.folder, json.dumps(batches), folds or self.folds]
         parts = [[*map(str, command), str(part), str(cores)] for part in range(cores)]
-        started = [subprocess.Popen(part, stdout=subprocess.PIPE, text=True, env=PLAIN) for part in parts]
+        started = [subprocess.Popen(part, stdout=subprocess.PIPE, text=True, env=environment) for part in parts]
         try:
             seconds = [tuple(map(float, process.communicate(timeout=LIMIT_S)[0].split())) for process in started]
         finally:
@@ -99,23 +108,34 @@ class Bench:
                 process.kill()
         return max(wall for wall, _ in seconds), sum(cpu for _, cpu in seconds)
 
+    def priced(self):
+        """Architecture -> batch size -> milliseconds per photo, as an export prices its first fold."""
+        models = self.kaggle / "input" / "datasets" / "me" / "photos-models"
+        feeds = {"image": case.decoded(sorted((self.folder / "photos").iterdir())[: max(OUR_BATCHES)])}
+        found = {}
+        for name in self.told["architectures"]:
+            price = pricing.measured(models / f"{name}-f0.onnx", "onnxruntime", "cpu", feeds, OUR_BATCHES)
+            found[name] = {int(size): times["median_ms"] for size, times in price.batch.items()}
+        return found
+
 
 def sweep(bench):
-    """The best batch of each side on one fold, from one run each; and all that was measured."""
+    """The public loop's best batch on one fold, from one run each; ours of each architecture, by its prices; all figures."""
     public = {batch: bench.public(batch, 1)[0].wall for batch in PUBLIC_BATCHES}
-    ours = {batch: bench.ours(batch, 1)[0].wall for batch in OUR_BATCHES}
-    return min(public, key=public.get), min(ours, key=ours.get), {"public": rounded(public), "ours": rounded(ours)}
+    prices = bench.priced()
+    ours = {name: fastest(times, case.BATCH) for name, times in prices.items()}
+    return min(public, key=public.get), ours, {"public, s": rounded(public), "ours, ms per photo": rounded(prices)}
 
 
-def pairs(bench, count, public_batch, our_batch):
+def pairs(bench, count, public_batch, our_batches):
     """`count` pairs with the floor beside them; what was measured, as JSON values."""
     rows, taken = bench.told["rows"], []
     for number in range(count):
         sides = {}
         for side in ("public", "ours") if number % 2 else ("ours", "public"):
-            sides[side] = bench.public(public_batch) if side == "public" else bench.ours(our_batch)
+            sides[side] = bench.public(public_batch) if side == "public" else bench.ours(our_batches)
         (public, expected), (ours, found, record) = sides["public"], sides["ours"]
-        floor, floor_cpu = bench.floor(our_batch)
+        floor, floor_cpu = bench.floor(our_batches)
         taken.append(
             {
                 "ratio": public.wall / ours.wall,
@@ -152,10 +172,12 @@ def shares(ran, record):
     return {name: seconds / whole for name, seconds in parts.items()} | {"rest": 1 - sum(parts.values()) / whole}
 
 
-def ablation(bench, batch):
+def ablation(bench):
     """Wall and CPU seconds of the runtime as it is, and with one change at a time; as it is once more at the end."""
+    batches = {name: fastest(times, case.BATCH) for name, times in bench.priced().items()}
     changes = {
         "as it is": {},
+        "one batch for all": {"batches": dict.fromkeys(batches, case.BATCH)},
         "an arena per session": {"wheel": without_shared_arena(bench)},
         "one worker, a thread per core": {"settings": {"workers": 1, "threads": len(os.sched_getaffinity(0))}},
         "one worker, one thread": {"settings": {"workers": 1}},
@@ -165,7 +187,7 @@ def ablation(bench, batch):
     }
     found = {}
     for name, change in changes.items():
-        ran, answers, record = bench.ours(batch, **change)
+        ran, answers, record = bench.ours(**{"batches": batches, **change})
         told = {"wall": ran.wall, "cpu": ran.user + ran.system, "system": ran.system, "worker_mb": record["peak_mb"]["worker"]}
         print(f"{name}: {json.dumps(rounded(told))}", flush=True)
         found[name] = {**told, "answers": answers}
@@ -212,11 +234,11 @@ def made(photos_zip, folder, rows, folds):
 def main(photos_zip, folder, rows, folds, count):
     bench = made(Path(photos_zip), Path(folder), int(rows), int(folds))
     if not int(count):
-        ablation(bench, case.BATCH)
+        ablation(bench)
         return
-    public_batch, our_batch, table = sweep(bench)
-    print(f"seconds by batch, on one fold: {table}", flush=True)
-    print(json.dumps(rounded(summary(pairs(bench, int(count), public_batch, our_batch)))))
+    public_batch, our_batches, table = sweep(bench)
+    print(f"by batch: {table}; chosen: {public_batch}, {our_batches}", flush=True)
+    print(json.dumps(rounded(summary(pairs(bench, int(count), public_batch, our_batches)))))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from builder.errors import UserError
 from builder.runtime.contract import Answer, Head
 from builder.standin import control
 from builder.workspace import Workspace, write_text
-from tests import competitions, competitions_cells, records
+from tests import competitions, competitions_cells, competitions_joint, records
 from tests.competitions_cells import OWN, SEVERAL, TABLE, TASKS, TEXT
 
 MORE = """
@@ -231,7 +231,8 @@ def test_every_kind_of_truth_has_its_noise(several, tmp_path, kind):
     made = tiny.make(several(kind), tmp_path / "tiny")
     config = configs.load(made.workspace.kernels / "cells")
     rows = competition.train_rows(config, made.data)
-    assert rows.heads[0].link == {"classes": "softmax", "multilabel": "sigmoid", "numbers": "identity"}[config.data.truth]
+    links = {"classes": "softmax", "multilabel": "sigmoid", "numbers": "identity"}
+    assert {head.link for head in rows.heads} == {links[truth] for truth in config.data.truths}
     assert len({tuple(np.atleast_1d(row)) for row in rows.y}) > 1
     assert list(competition.read_table(made.data / "sample_submission.csv").columns) == ["row_id", *config.data.targets]
     added = control.add_competition(
@@ -289,6 +290,22 @@ def test_every_stage_of_a_kernel_of_several_targets_works_on_noise(several, capf
 def test_every_stage_of_a_kernel_without_images_works_on_noise(cells, capfd, task):
     cells(task)
     code = cli.run(["ci", "tiny", "cells", "--json"])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    assert json.loads(out)["label"] == "Scored"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["all", "text and columns"])
+def test_every_stage_of_a_kernel_of_several_inputs_works_on_noise(workspace, tmp_path, capfd, kind):
+    written = competitions_joint.config(tmp_path / "nowhere", kind)
+    if kind == "all":
+        written = written.replace('"text/gru", ', '"hf/far/away", ').replace(", vocabulary = 300", "")
+    write_text(workspace.kernels / "products" / "kernel.toml", written)
+    made = tiny.make(workspace.kernels / "products", tmp_path / "tiny")
+    (model,) = configs.load(made.workspace.kernels / "products").model
+    assert model.beside == (("text/lstm", "table/mlp") if kind == "all" else ("table/mlp",))
+    code = cli.run(["ci", "tiny", "products", "--json"])
     out, err = capfd.readouterr()
     assert code == 0, err
     assert json.loads(out)["label"] == "Scored"

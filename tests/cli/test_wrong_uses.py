@@ -73,6 +73,9 @@ TYPED = {
     "standin exec": (2, "--help"),
     "standin exec -- kaggle --version": (2, "kkb standin up"),
     "standin fault": (2, "standin fault --help"),
+    "standin fault SaveKernal 503": (2, "did you mean 'SaveKernel'?"),
+    "standin add-competition photos --data nowhere.zip --hidden nowhere.zip": (2, "nowhere.zip"),
+    "standin add-competition photos --data kernels --hidden kernels --metric acuracy": (2, "did you mean 'accuracy'?"),
     "plan": (2, "kkb plan --help"),
     "machine show": (2, "--help"),
     "ci": (2, "--help"),
@@ -89,6 +92,9 @@ TYPED = {
     "machine show t4x22": (2, "did you mean 't4x2'?"),
     "plan --units nowhere --budget 10 --rows 10": (2, "nowhere"),
     "ci weights animals nowhere.tar": (2, "kkb"),
+    "simulate nowhere.json --predictions x.npy --budget 600": (2, "nowhere.json"),
+    "rehearse --notebook nowhere.ipynb --competition cifar=kernels": (2, "nowhere.ipynb"),
+    "rehearse --notebook kernels/animals/kernel.toml --competition cifar=kernels": (2, ".ipynb or .py"),
     # stages before their turn
     "preflight animals --offline": (2, "kkb"),
     "push animals --standin": (2, "kkb"),
@@ -183,6 +189,9 @@ BROKEN = {
     "[competition]\nslug = 'x'\nmachine = 't4'\n[[model]]\nname = 'a'\nbackbone = 'timm/test_resnet'\n": "t4x2",
     "[competition]\nslug = 'x'\n[[model]]\nname = 'A B'\nbackbone = 'timm/test_resnet'\n": "model",
     "[competition]\nslug = 'x'\n[[model]]\nname = 'a'\n": "backbone",
+    "[competition]\nslug = 'x'\n[model]\nname = 'a'\nbackbone = 'timm/test_resnet'\n": "[[model]]",
+    "[competition]\nslug = 'x'\nlimit = 20min\n": "line 3",
+    "[competition]\nslug = 'https://kaggle.com/c/x'\n[[model]]\nname = 'a'\nbackbone = 'timm/test_resnet'\n": "address",
     "[competition]\nslug = 'x'\n[[modle]]\nname = 'a'\n": "model",
     "[competition]\nslug = 'x'\n[[model]]\nname = 'a'\nbackbone = 'timm/test_resnet'\n[cv]\nfolds = 1\n": "folds",
     "\x00\x01": "kernel.toml",
@@ -232,6 +241,68 @@ def test_a_file_where_a_folder_is_wanted(home, capfd, tmp_path):
     assert code == 2
     assert (tmp_path / "file").read_text() == "mine"
     assert "not a folder" in shown
+
+
+# A cell of train.csv is another one -> what the answer must name.
+SPOILT = {
+    "a label is missing": ("cat", "", "label"),
+    "not a table": ("image_id", "\udcff\udcfe", "kkb fetch"),
+    "an id stands twice": ("a001", "a000", "a000"),
+    "an id without an image": ("a000", "nobody", "nobody"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_spoilt_table_is_named_with_its_row(what, home, capfd, tmp_path):
+    before, after, names = SPOILT[what]
+    root = competitions.write(tmp_path / "animals")
+    toml = home.kernels / "animals" / "kernel.toml"
+    toml.write_text(competitions.config(root))
+    path = root / "train.csv"
+    text = path.read_text()
+    assert before in text
+    path.write_bytes(text.replace(before, after, 1).encode("utf-8", "surrogateescape"))
+    code, shown = answered(capfd, "train", "animals")
+    assert code == 2, shown
+    assert "train.csv" in shown
+    assert names in shown
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(home, capfd, monkeypatch):
+    """kkb is installed without its extras, which is how `pip install` does it when nobody says more."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, shown = answered(capfd, "demo")
+    assert code == 2, shown
+    names_the_extra(shown)
+
+
+def names_the_extra(shown):
+    assert "the extra 'train'" in shown
+    assert "-m pip install" in shown.rstrip().split("\n")[-1]
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+from builder.cli import main
+
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_package_that_is_missed_half_way_is_named_alike(home):
+    command = [sys.executable, "-c", WITHOUT_TORCH, "train", "animals"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=home.root)
+    assert ran.returncode == 2, ran.stderr
+    names_the_extra(ran.stderr)
 
 
 @pytest.mark.slow

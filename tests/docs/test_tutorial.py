@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.cli.reference import MARK
+
 from .pages import PAGES, ROOT, blocks, text_of, typed
 
 KKB = [sys.executable, "-m", "builder.cli"]
@@ -133,11 +135,51 @@ INSTEAD["local/digits"] = "local/my-digits"
 MAY_REFUSE = {"doctor": {2, 3}, "preflight": {3}}  # they found something, which is their work: no wheels, no credentials
 
 
+# The others are typed by tests that make for them what they need.
+ELSEWHERE = {
+    "ci tiny": ("cli/test_init.py", "Rehearsal on the stand-in"),
+    "init": ("cli/test_init.py", '"init"'),
+    "machine capture": ("capture/test_cli.py", '"capture"'),
+    "push": ("cli/test_init.py", 'ok("push"'),
+    "rehearse": ("cli/test_rehearse.py", '"--notebook"'),
+    "simulate": ("plan/test_units.py", '"simulate"'),
+    "standin add-competition": ("e2e/test_own_competition.py", '"add-competition"'),
+    "standin down": ("e2e/test_own_competition.py", '"down"'),
+    "submit": ("cli/test_init.py", "kkb submit"),
+}
+
+
+def shown(*, reference):
+    """What follows `kkb` in the blocks of all pages; in those of the reference, too, when asked."""
+    found = set()
+    for page in PAGES:
+        by_hand = text_of(page).partition(MARK)[0]
+        some = [block for block in blocks(page, "sh") if reference or block.text in by_hand]
+        found |= {tuple(words[1:]) for block in some for words in typed(block) if words[0] == "kkb"}
+    return sorted(words for words in found if "--units" not in words)
+
+
+def is_of(command, words):
+    return command.split() == list(words[: command.count(" ") + 1])
+
+
 def quick():
-    """Each of them once, as the pages say it first: (command, words after `kkb`)."""
-    lines = {tuple(words[1:]) for page in PAGES for block in blocks(page, "sh") for words in typed(block) if words[0] == "kkb"}
-    plain = [words for words in sorted(lines) if "--units" not in words]
-    return [(one, next(words for words in plain if one.split() == list(words[: one.count(" ") + 1]))) for one in QUICK]
+    """Each of them as the pages show it: (command, words after `kkb`)."""
+    written, all_shown = shown(reference=False), shown(reference=True)
+    for one in QUICK:
+        lines = [words for words in written if is_of(one, words)] or [words for words in all_shown if is_of(one, words)][:1]
+        yield from ((one, words) for words in lines)
+
+
+def test_every_command_that_a_page_shows_is_run_by_a_test():
+    followed = {" ".join(words[1:]) for block in steps(FIRST, LAST) if block.language == "sh" for words in typed(block)}
+    rest = [
+        words for words in shown(reference=False) if words and " ".join(words) not in followed and not words[0].startswith("-")
+    ]
+    run = {*QUICK, *ELSEWHERE, *(" ".join(line.split()[:1]) for line in followed)}
+    assert [words for words in rest if not any(is_of(one, words) for one in run)] == []
+    for file, needle in ELSEWHERE.values():
+        assert needle in (ROOT / "tests" / file).read_text("utf-8"), file
 
 
 @pytest.mark.slow

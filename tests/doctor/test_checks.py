@@ -265,3 +265,34 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         assert found(place.writable([("work", closed)])) == {}
     else:
         assert found(place.writable([("work", closed)])) == {"writable": MUST}
+
+
+def caused(cause):
+    error = RuntimeError("half way")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (ModuleNotFoundError("no", name="torch"), "extra 'train'"),
+        (ModuleNotFoundError("no", name="onnxruntime.capi"), "extra 'train'"),
+        (caused(caused(ModuleNotFoundError("no", name="onnxruntime"))), "extra 'train'"),
+        (ModuleNotFoundError("no", name="numpy"), "kkb's own requirements"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_brings_it(error, named, monkeypatch):
+    monkeypatch.setattr(packages, "wanted", lambda: WANTED)
+    told = packages.lacking(error)
+    assert told.exit_code == 2
+    assert named in told.expected
+    assert "-m pip install" in told.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), ModuleNotFoundError("no", name="fastai"), ImportError("no"), caused(OSError())]
+)
+def test_any_other_fault_is_no_missing_package(error, monkeypatch):
+    monkeypatch.setattr(packages, "wanted", lambda: WANTED)
+    assert packages.lacking(error) is None

@@ -73,7 +73,6 @@ def test_a_metric_of_one_s_own_scores_each_head(tmp_path):
         ("kind=accuracy, size=", ("not every target has one metric: size",)),
         ("kind=accuracy, size=mcc, kind=mcc", ("stands twice",)),
         ("kind=accuracy, size=accurcy", ("did you mean 'accuracy'",)),
-        ("kind=accuracy, size=logloss", ("different directions", "accuracy rises, logloss falls")),
         ("kind=accuracy; size=mcc", ("no target is called 'kind=accuracy; size'",)),
     ],
 )
@@ -109,3 +108,36 @@ def test_other_numbers_of_heads_or_outputs_are_refused(y, p):
 
 def test_columns_with_equal_signs_have_names():
     assert several.names("a=b=accuracy, c=mcc", ("a=b", "c")) == {"a=b": "accuracy", "c": "mcc"}
+
+
+PRICE = Head("price", "identity", ("price",), (100.0,), (20.0,))
+PRICED = np.column_stack([Y[:, 0], [90.0, 110.0, 120.0, 80.0]])
+ANSWERED = np.column_stack([P[:, :2], [93.0, 110.0, 116.0, 80.0]])  # off by 3, 0, 4, 0
+
+
+def test_of_classes_and_numbers_each_is_scored_by_its_own():
+    found = metrics.of("kind=accuracy, price=r2", (KIND, PRICE))
+    r2 = 1 - (9 + 16) / (100 + 100 + 400 + 400)
+    assert found(PRICED, ANSWERED) == pytest.approx((3 / 4 + r2) / 2)
+    assert found.greater_is_better
+    assert found(PRICED, np.column_stack([KINDS, ANSWERED[:, 2]])) == found(PRICED, ANSWERED), "decided"
+
+
+def test_a_metric_that_falls_counts_as_its_negative_beside_one_that_rises():
+    found = metrics.of("kind=accuracy, price=rmse", (KIND, PRICE))
+    assert found(PRICED, ANSWERED) == pytest.approx((3 / 4 - 2.5) / 2)
+    assert found.greater_is_better
+    assert metrics.get("kind=accuracy, price=rmse").gain(0.2, 0.1) > 0, "the same direction where nobody knows the heads"
+    loss = metrics.of("kind=logloss, price=rmse", (KIND, PRICE))
+    assert loss(PRICED, ANSWERED) == pytest.approx((metrics.get("logloss")(Y[:, 0], P[:, :2]) + 2.5) / 2)
+    assert not loss.greater_is_better
+    rises = metrics.of("kind=accuracy, size=logloss", HEADS)
+    assert rises(Y, P) == pytest.approx((3 / 4 - metrics.get("logloss")(Y[:, 1], P[:, 2:])) / 2)
+
+
+def test_the_truth_of_all_heads_is_that_of_each():
+    codes, numbers = several.apart((KIND, PRICE), PRICED)
+    assert (codes.dtype, codes.tolist()) == (np.int64, Y[:, 0].tolist())
+    assert (numbers.dtype, numbers.shape) == (np.float64, (4, 1))
+    assert [own.tolist() for own in several.apart(HEADS, Y)] == Y.T.tolist()
+    assert several.apart((KIND,), Y[:, 0])[0] is not None

@@ -10,6 +10,7 @@ from builder import config as configs
 from builder import metrics
 from builder.competition import targets
 from builder.errors import UserError
+from builder.metrics.heads import apart
 from builder.plan import deciding, members, stage
 from builder.runtime import answers
 from builder.runtime.contract import Head, Plan
@@ -34,7 +35,7 @@ class Case:
             root / "sample_submission.csv", ["image_id", *sample], [["t0", *sample.values()], ["t1", *sample.values()]]
         )
         target = json.dumps(list(columns) if len(columns) > 1 else next(iter(columns)))
-        text = competitions.config(root, more=more).replace('target = "label"', f'target = {target}\ntruth = "{truth}"')
+        text = competitions.config(root, more=more).replace('target = "label"', f"target = {target}\ntruth = {toml(truth)}")
         text = text.replace('limit = "20min"', f'limit = "20min"\nmetric = "{metric}"')
         write_text(workspace.kernels / "animals" / "metric.py", OWN)
         write_text(workspace.kernels / "animals" / "kernel.toml", text)
@@ -63,6 +64,11 @@ class Case:
         return stage.plan(self.config, "animals", self.workspace.kernel("animals"), self.root, self.members)[0].plan
 
 
+def toml(truth):
+    """A truth of kernel.toml: a word, or a table."""
+    return json.dumps(truth).replace(":", " =")
+
+
 def competitions_table(root):
     from builder.competition import read_table
 
@@ -72,16 +78,15 @@ def competitions_table(root):
 def predictions(truth, skill, seed, bias):
     """float32 (rows, outputs): answers that are the better the larger `skill` is, each head's in its own way."""
     draw, out = np.random.default_rng(seed), []
-    for number, head in enumerate(truth.heads):
+    for number, (head, own) in enumerate(zip(truth.heads, apart(truth.heads, truth.y), strict=True)):
         noise = draw.normal(0, 1, (len(truth.y), len(head.classes)))
         if head.link == "identity":
-            out.append(truth.y + noise * head.spread / skill + bias)
+            out.append(own + noise * head.spread / skill + bias)
         elif head.link == "sigmoid":
-            out.append(1 / (1 + np.exp(-(noise + skill * (2 * truth.y - 1) + bias))))
+            out.append(1 / (1 + np.exp(-(noise + skill * (2 * own - 1) + bias))))
         else:
-            codes = truth.y if truth.y.ndim == 1 else truth.y[:, number]
             out.append(
-                records.predictions(codes, len(head.classes), skill=skill, seed=seed + 10 * number)
+                records.predictions(own, len(head.classes), skill=skill, seed=seed + 10 * number)
                 + bias * np.eye(len(head.classes))[0]
             )
             out[-1] = out[-1] / out[-1].sum(axis=1, keepdims=True)
@@ -147,6 +152,31 @@ def test_several_heads_are_blended_and_decided_each_on_its_own(several):
         for answer in (plan.answer, plain)
     ]
     assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("form", ["heads", "long-heads"])
+def test_classes_and_numbers_are_blended_and_decided_each_on_its_own(workspace, tmp_path, form):
+    columns = {"kind": one_of("cat", "dog", "eel"), "size": rare("big", "small"), "count": counts}
+    metric, sample = "kind=accuracy, size=f1_macro, count=rmse", {"kind": "cat", "size": "big", "count": "0"}
+    case = Case(workspace, tmp_path, columns, truth={"count": "numbers"}, metric=metric, sample=sample)
+    if form == "long-heads":
+        rows = [[f"{name}_{head}", cell] for name in ("t0", "t1") for head, cell in sample.items()]
+        competitions.table(tmp_path / "sample_submission.csv", ["key", "value"], rows)
+    plan = case.add(1, (2.0, 1.0)).plan()
+    read_back(case, plan)
+    assert (plan.answer.form, plan.answer.heads[2].link) == (form, "identity")
+    assert [len(prefix.shares) for prefix in plan.prefixes] == [3] * len(plan.units)
+    assert all(prefix.shares[2].temperature == 1 for prefix in plan.prefixes)
+    kind, size, count = plan.answer.heads
+    assert (kind.decision, count.decision["steps"][0]["kind"]) == (None, "clip")
+    assert any("answers of " in note and "count by " in note and "cross-fitted (+" in note for note in plan.notes)
+    y, values = answered(case, plan)
+    cells = answers.cells(plan.answer, values)
+    right = np.mean([kind.classes[int(code)] == cell for code, cell in zip(y[:, 0], cells[:, 0], strict=True)])
+    f1 = metrics.get("f1_macro")(y[:, 1].astype(int), np.array([size.classes.index(cell) for cell in cells[:, 1]]))
+    off = np.sqrt(np.mean((cells[:, 2].astype(float) - y[:, 2]) ** 2))
+    assert off < np.sqrt(np.mean((values[:, 5] - y[:, 2]) ** 2)), "the range wins"
+    assert plan.expected["score"] == pytest.approx((right + f1 - off) / 3, abs=0.1)
 
 
 def test_numbers_travel_with_their_head_and_a_range_where_it_wins(workspace, tmp_path):

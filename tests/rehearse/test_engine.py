@@ -155,7 +155,7 @@ def test_memory_hog(make: Make) -> None:
 @pytest.mark.slow
 def test_memory_of_children_counts_once_when_shared(make: Make, every_level: str) -> None:
     hold = "import os, time\nx = bytearray(os.urandom(1 << 20)) * 300\n"
-    shared = "for _ in range(3):\n    if os.fork() == 0: time.sleep(2); os._exit(0)\ntime.sleep(2)"
+    shared = "for _ in range(3):\n    if os.fork() == 0: time.sleep(1); os._exit(0)\ntime.sleep(1)"
     assert engine.run(make(hold + shared, memory=1 << 30)).status == COMPLETE
     own = "for _ in range(3):\n    if os.fork() == 0:\n        y = bytearray(x); time.sleep(60); os._exit(0)\ntime.sleep(60)"
     assert engine.run(make(hold + own, memory=1 << 30)).label == TOO_MUCH

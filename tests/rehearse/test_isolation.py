@@ -239,7 +239,7 @@ except OSError as error:
     print(error)
 x = b"x" * 300_000_000
 open("/dev/shm/x", "wb").write(b"x" * 200_000_000)
-import time; time.sleep(4)
+import time; time.sleep(1)  # ten looks at its memory
 """
 
 

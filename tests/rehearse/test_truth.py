@@ -8,6 +8,7 @@ import pytest
 
 from builder import competition, config, metrics, scoring
 from builder.competition import targets
+from builder.metrics.heads import apart
 from builder.rehearse import hidden, truth
 from builder.runtime import submission
 from builder.runtime.contract import Answer, Head
@@ -29,6 +30,10 @@ FORMS = (
     ("numbers", "numbers", ("age", "price"), {}, "mean(rmse)"),
     ("heads", "heads", ("survived", "deck"), {}, "accuracy"),
     ("heads", "heads", ("deck", "survived"), {}, "survived=accuracy, deck=f1_macro"),
+    ("heads", "long-heads", ("value",), LONG, "survived=accuracy, deck=f1_macro"),
+    ("mixed", "heads", ("price", "street_of", "light"), {}, "street_of=accuracy, light=f1_macro, price=r2"),
+    ("mixed", "long-heads", ("value",), LONG, "street_of=accuracy, light=f1_macro, price=r2"),
+    ("numbers", "long", ("value",), LONG, "mean(rmse)"),
 )
 
 
@@ -53,7 +58,8 @@ def world(request, tmp_path):
         halves = {"kind": "thresholds", "values": [0.5] * len(rows.classes)}
         answer = dataclasses.replace(answer, decision={"steps": [halves]})
     blank = {"strings": "war", "heads": None}.get(form, "0.5")
-    cells = {column: blank or next(h.classes[0] for h in rows.heads if h.name == column) for column in columns}
+    firsts = {head.name: "0.5" if head.link == "identity" else head.classes[0] for head in rows.heads}
+    cells = {column: blank or firsts[column] for column in columns}
     pd.DataFrame([{answer.key_column or "row_id": "r0040", **cells}]).to_csv(root / "sample_submission.csv", index=False)
     return World(settings, root, rows, answer, metric)
 
@@ -63,7 +69,8 @@ def right(world):
     y = world.rows.y
     if world.rows.heads[0].link != "softmax":
         return y.astype(np.float64)
-    return np.concatenate([np.eye(len(h.classes))[y[:, at]] for at, h in enumerate(world.rows.heads)], axis=1)
+    known = zip(world.rows.heads, apart(world.rows.heads, y), strict=True)
+    return np.concatenate([own if head.link == "identity" else np.eye(len(head.classes))[own] for head, own in known], axis=1)
 
 
 def scored(world, made, values):
@@ -93,6 +100,8 @@ def test_the_truth_has_a_cell_for_each_row_of_the_file_and_repeats_what_was_told
     cells = [tuple(row) for row in competition.read_table(world.root / "train.csv")[list(world.settings.data.targets)].to_numpy()]
     told = truth.columns(cells, world.settings.data.targets, world.answer)
     assert {len(column) for column in told.values()} == {len(truth.keys_of(world.rows.ids, world.answer))}
+    if world.answer.form == "long-heads":
+        assert told["value"] == [cell for row in cells for cell in row]
     if world.rows.heads[0].link == "identity":
         said = [cell for column in told.values() for cell in column]
         assert sorted(said) == sorted(cell for row in cells for cell in row), "no number is spelled anew"

@@ -1,5 +1,6 @@
 """Trees by their own packages: raw scores become logits, broken and foreign files are refused, a GPU is not needed."""
 
+import json
 import sys
 
 import numpy as np
@@ -161,3 +162,45 @@ def test_a_package_that_is_not_here_is_named(tmp_path, monkeypatch, kind):
     monkeypatch.setitem(sys.modules, kind, None)
     with pytest.raises(backends.BackendError, match=f"ship the wheel of '{kind}'"):
         backends.open(written(tmp_path, kind, b"tree\n"), "cpu", 1, kind)
+
+
+def several(kind):
+    """(the packages' own boosters, the file of all) of 3 classes, a label, and 2 classes."""
+    from kkb_runtime import trees
+
+    made = [(trained(kind, classes), outputs) for classes, outputs in ((3, 3), (2, 1), (2, 2))]
+    return [booster for (booster, _), _ in made], trees.joined([(data, outputs) for (_, data), outputs in made])
+
+
+HEADS = (Head("a", "softmax", ("x", "y", "z")), Head("b", "sigmoid", ("there",)), Head("c", "softmax", ("x", "y")))
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_several_boosters_of_one_file_answer_what_each_would_alone(tmp_path, kind):
+    boosters, data = several(kind)
+    told = [expected(kind, booster) for booster in boosters]
+    path = written(tmp_path, kind, data)
+    one, two = (backends.open(path, "cpu", threads, kind) for threads in (1, 2))
+    found = one.run({"table": TABLE}, HEADS)
+    np.testing.assert_allclose(found, np.concatenate([told[0], told[1][:, 1:], told[2]], axis=1), atol=1e-6)
+    np.testing.assert_array_equal(two.run(TABLE, HEADS), found)
+    for batch in (0, 1, 7):
+        np.testing.assert_array_equal(one.run(TABLE[:batch], HEADS), found[:batch])
+    with pytest.raises(backends.BackendError, match=r"takes 4 features.*\(300, 3\)"):
+        one.run(TABLE[:, :3], HEADS)
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_half_a_file_of_several_and_one_that_says_otherwise_are_refused(tmp_path, kind):
+    data = several(kind)[1]
+    line, _, rest = data.partition(b"\n")
+    sizes = [size for size, _ in json.loads(line)["boosters"]]
+    assert sum(sizes) == len(rest)
+    told = [f'{{"boosters": {json.dumps(parts)}}}'.encode() for parts in (
+        [[sizes[0], 2], [sizes[1], 1], [sizes[2], 2]], [[sizes[0] + 1, 3], [sizes[1] - 1, 1], [sizes[2], 2]],
+        [[-1, 3], [len(rest) + 1, 1]], [], 7, [[1]], "x", [["a", 1]], [[None, 1]],
+    )]  # fmt: skip
+    cuts = [data[:cut] for cut in (12, len(line) // 2, len(line), len(line) + 1, len(line) + 500, len(data) // 2, len(data) - 1)]
+    for broken in (*cuts, data + b"\n", *(one + b"\n" + rest for one in told)):
+        with pytest.raises(backends.BackendError, match=rf"{kind} [0-9.]+ cannot load .*m\."):
+            backends.open(written(tmp_path, kind, broken), "cpu", 1, kind)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -308,6 +309,13 @@ def numbers(form="numbers", columns=("a", "b"), one=None, **changes):
     return raw(answer=answered(form, list(columns), ["a", "b"], some) | changes.pop("answer", {}), **changes)
 
 
+def priced(form="heads", columns=("kind", "price"), prefixes=None, **changes):
+    some = [head("kind", "softmax", "a", "b"), head("price", "identity", "price", offset=[1e6], spread=[10.0])]
+    answer = answered(form, list(columns), ["a", "b", "price"], some) | changes.pop("answer", {})
+    plain = [{"weights": one["weights"], "shares": [share(*one["weights"])] * 2} for one in HALF]
+    return raw(answer=answer, prefixes=prefixes or plain, prior=[0.5, 0.5, 1e6], **changes)
+
+
 def steps(kind, *values, **more):
     return {"steps": [{"kind": kind, "values": list(values), **more}]}
 
@@ -325,6 +333,10 @@ KEYED = {"key_column": "id", "key": "{id}_{class}"}
         two_heads(DECIDED),
         two_heads(form="columns", columns=("k_a", "k_b", "s_s", "s_m", "s_l")),
         two_heads(blend="geometric"),
+        two_heads(form="long-heads", columns=("value",), answer=KEYED),
+        two_heads(DECIDED, form="long-heads", columns=("value",), answer=KEYED),
+        priced(),
+        priced(form="long-heads", columns=("value",), answer=KEYED),
         labels(),
         labels("strings", ("tags",), answer={"decision": steps("thresholds", 0.3, 0.4)}),
         labels("long", ("p",), answer=KEYED),
@@ -387,6 +399,10 @@ def test_plans_of_one_class_per_row_say_nothing_of_heads():
         (two_heads(answer={"decision": steps("argmax")}), "one decision for 2 heads"),
         (two_heads(DECIDED, form="columns", columns=tuple("abcde")), "the head 'kind' has a decision, and the form 'columns'"),
         (raw(answer={**raw()["answer"], "form": "heads"}), "the form 'heads' with 0 heads"),
+        (two_heads(form="long-heads", columns=("value",)), "the form 'long-heads' with the key ''"),
+        (priced(form="long-heads", answer=KEYED), "the form 'long-heads' with the columns ['kind', 'price'], expected one"),
+        (priced(blend="geometric"), "a blend 'geometric' of a head of link 'identity'"),
+        (priced(form="columns", columns=("a", "b", "price")), "the form 'columns' of 2 heads of link"),
         (raw(prefixes=[{"weights": [1.0], "shares": [share(1.0)]}, HALF[1]]), "prefix 1 has 1 shares, expected 0"),
         (labels("labels", ("tags",)), "the form 'labels' of 1 heads of link sigmoid"),
         (labels("numbers"), "the form 'numbers' of 1 heads of link sigmoid"),
@@ -504,6 +520,41 @@ def test_labels_that_are_there_or_not_are_submitted_in_every_form(form, columns,
     answer = Answer("s.csv", "id", form, columns, TAGS.classes, decision=decision, heads=(TAGS,))
     found = made(answer, (0.1, 0.3, 0.2), [[0.9, 0.6, 0.3], [0.2, 0.2, 0.1], [math.nan] * 3])
     assert found == [[name, *cells] for name, cells in zip(("7", "007", "8"), rows, strict=True)]
+
+
+PRICE = Head("price", "identity", ("price",), (50.0,), (10.0,))
+PRICED = Answer("s.csv", "id", "heads", ("price", "kind"), (*KIND.classes, "price"), heads=(KIND, PRICE))
+OFFERS = [[0.6, 0.4, 12.5], [0.1, 0.9, -3.0], [math.nan] * 3]
+
+
+def test_a_head_of_numbers_is_a_column_of_them_beside_labels():
+    assert made(PRICED, (0.2, 0.8, 40.0), OFFERS) == [["7", "12.5", "cat"], ["007", "-3", "dog"], ["8", "40", "dog"]]
+    low = replace(PRICE, decision={"steps": [{"kind": "clip", "values": [0.0, 10.0]}, {"kind": "round", "values": [1.0]}]})
+    clipped = replace(PRICED, heads=(KIND, low))
+    assert [row[1] for row in made(clipped, (0.2, 0.8, 40.0), OFFERS)] == ["10", "0", "10"]
+
+
+def test_several_heads_have_a_long_form_of_a_row_for_each():
+    long = replace(PRICED, form="long-heads", columns=("value",), key_column="row", key="{class}_{id}")
+    found = made(long, (0.2, 0.8, 40.0), OFFERS)
+    assert found == [
+        ["kind_7", "cat"], ["price_7", "12.5"], ["kind_007", "dog"], ["price_007", "-3"], ["kind_8", "dog"], ["price_8", "40"],
+    ]  # fmt: skip
+    given = pd.DataFrame({"row": [row[0] for row in found[::-1]], "value": ["1.5", "cat"] * 3}, dtype=object)
+    assert made(long, (0.2, 0.8, 40.0), OFFERS, given) == [
+        ["price_8", "1.5"], ["kind_8", "cat"], *(found[at] for at in (3, 2, 1, 0)),
+    ]  # fmt: skip
+
+
+def test_a_parquet_of_classes_and_numbers_has_the_types_of_the_sample():
+    kind = Head("kind", "softmax", ("0", "1"))
+    answer = replace(
+        PRICED, file="s.parquet", classes=("0", "1", "price"), kinds=("text", "float32", "int64"), heads=(kind, PRICE)
+    )
+    shape = submission.template(answer, ["7", "8", "9"], None, (0.2, 0.8, 40.0))
+    frame = submission.compose(shape, np.array(OFFERS))
+    assert (frame["price"].dtype, frame["kind"].dtype) == (np.float32, np.int64)
+    assert frame["price"].tolist() == [12.5, -3.0, 40.0]
 
 
 def test_labels_that_are_there_or_not_have_a_long_form():

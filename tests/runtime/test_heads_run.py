@@ -76,6 +76,27 @@ def test_two_heads_are_blended_and_decided_each_in_its_own_way(kaggle):
     assert result.run["samples_per_prefix"] == {"3": 9}
 
 
+def test_classes_and_numbers_are_answered_in_a_row_for_each(kaggle):
+    clip = {"steps": [{"kind": "clip", "values": [199000.0, 201000.0]}]}
+    price = {"name": "price", "link": "identity", "classes": ["price"], "offset": [200000.0], "spread": [500.0], "decision": clip}
+    tree = planned(kaggle, [CLASS_HEADS[0], price], "long-heads", ("value",), (0.1, 0.9, 200000.0))
+    tree.plan["answer"] |= {"key_column": "image_id", "key": "{id}_{class}"}
+    shares = [((1.0,), (0.25, 0.75), (0.0, 0.0, 1.0)), ((1.0,), (0.5, 0.5), (0.9, 0.1, 0.0))]
+    for place, prefix in enumerate(tree.plan["prefixes"]):
+        prefix["shares"] = [{"weights": list(own[place])} for own in shares]
+        prefix["weights"] = np.mean([own[place] for own in shares], axis=0).tolist()
+    kkb_runtime.run(tree.plan, tree.datasets)
+    kind = logits(tree, 2)[:, :2].argmax(axis=1)
+    number = 200000.0 + 500.0 * (0.9 * logits(tree, 0)[:, 2] + 0.1 * logits(tree, 1)[:, 2])
+    found = {name: cells[0] for name, cells in tree.answers().items()}
+    assert list(found) == [f"{name}_{head}" for name in tree.ids for head in ("kind", "price")]
+    assert [found[f"{name}_kind"] for name in tree.ids] == [KINDS[code] for code in kind]
+    np.testing.assert_allclose(
+        [float(found[f"{name}_price"]) for name in tree.ids], np.clip(number, 199000, 201000), rtol=1e-6
+    )  # fmt: skip
+    assert len(set(found.values())) > 4
+
+
 @pytest.mark.slow
 def test_an_honest_rehearsal_moves_the_weights_of_each_head(kaggle):
     """A row of which one head has no honest unit keeps its fallback, as one does that no unit answered."""

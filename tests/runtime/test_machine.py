@@ -4,7 +4,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from kkb_runtime import launch, machine
+from kkb_runtime import devices, launch, machine
 from kkb_runtime.devices import Devices
 
 
@@ -50,3 +50,26 @@ def test_workers_keep_as_many_models_as_a_share_of_the_memory_holds(tmp_path, mo
             stream.truncate(megabytes * 1_000_000)  # sparse: no bytes are written
     state = SimpleNamespace(attached=SimpleNamespace(models=tuple(map(str, models))))
     assert launch.resident(state, Devices("cpu", ({},) * workers, 1)) == expected
+
+
+def test_workers_on_a_cpu_have_their_threads_and_huge_pages(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    chosen = devices.choose("cpu", samples=1000, chunks=40, threads=2, workers=3)
+    assert len(chosen.environments) == 3
+    for environment in chosen.environments:
+        assert environment["OMP_NUM_THREADS"] == "2"
+        assert environment["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+
+
+def test_tunables_of_the_session_stay(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    assert devices.on_cpu(1)["GLIBC_TUNABLES"] == "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert devices.on_cpu(1)["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=0"
+
+
+def test_workers_on_a_gpu_have_the_memory_of_the_session(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    environments = devices.choose("cuda", samples=1000, chunks=40, threads=1).environments
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == ["0", "1"]
+    assert not any("GLIBC_TUNABLES" in environment for environment in environments)

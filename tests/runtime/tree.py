@@ -154,7 +154,7 @@ class Tree:
         cells = [
             f"PLAN = {self.plan!r}",
             f"DATASETS = {datasets!r}",
-            BOOTSTRAP.read_text(),
+            f"exec(compile({BOOTSTRAP.read_text()!r}, {str(BOOTSTRAP)!r}, 'exec'))",  # under its own name in a traceback
             "import kkb_runtime",
             f"result = kkb_runtime.run(PLAN, DATASETS, {call})",
         ]

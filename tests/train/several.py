@@ -23,7 +23,7 @@ root = "{root}"
 task = "{task}"
 id = "id"
 target = {target}
-truth = "{truth}"
+truth = {truth}
 {read}
 
 [cv]
@@ -46,6 +46,7 @@ TRUTHS = {
     "numbers": (NUMBERS, "mean(rmse)"),
     "number": (NUMBERS[:1], "rmse"),
     "classes": (HEADS, "accuracy"),
+    "mixed": (("price", "street_of"), "price=r2, street_of=accuracy"),
 }
 STREETS, SIZES = ("high", "main", "mill"), ("big", "small")
 
@@ -85,7 +86,7 @@ def config(root: Path, task: str, truth: str, model: str, *, more: str = "", met
     """The text of a kernel.toml; `truth` is one of TRUTHS."""
     targets, usual = TRUTHS[truth]
     target = str(list(targets)).replace("'", '"') if len(targets) > 1 else f'"{targets[0]}"'
-    kind = "numbers" if truth == "number" else truth
+    kind = {"number": '"numbers"', "mixed": '{ price = "numbers" }'}.get(truth, f'"{truth}"')
     return CONFIG.format(
         metric=metric or usual, root=root, task=task, target=target, truth=kind, read=READ[task], model=model, more=more
     )

@@ -1,5 +1,7 @@
 """Networks from elsewhere that answer labels, numbers or several targets: adopted, compared, and exported in the same units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,7 @@ from builder import competition, models
 from builder import config as configs
 from builder.errors import GateError, UserError
 from builder.export import stage as exporting
-from builder.runtime.heads import answers
+from builder.runtime.heads import answers, slices
 from builder.train import adopt, record
 from builder.workspace import write_text
 from tests.train import several
@@ -56,21 +58,22 @@ class There:
             with torch.no_grad():
                 last = [layer for layer in module if isinstance(layer, torch.nn.Linear)][-1]
                 last.weight.mul_(4)
-                if truth.startswith("number"):
-                    last.weight.mul_(torch.tensor(UNIT)[: last.out_features, None])
-                    last.bias.copy_(torch.tensor(OFFSET)[: last.out_features])
+                own = [place for head, place in zip(self.rows.heads, slices(self.rows.heads), strict=True) if head.spread]
+                for place in own:  # numbers
+                    last.weight[place].mul_(torch.tensor(UNIT)[: place.stop - place.start, None])
+                    last.bias[place] = torch.tensor(OFFSET)[: place.stop - place.start]
             given.mkdir(exist_ok=True)
             torch.save(module.state_dict(), given / f"fold{fold}.pth")
             with torch.inference_mode():
                 self.logits[self.folds == fold] = module(batch).numpy()[self.folds == fold]
         told = ["id,fold", *(f"{name},{fold}" for name, fold in zip(self.rows.ids, self.folds, strict=True))]
         write_text(given / "folds.csv", "\n".join(told) + "\n")
-        self.oof = self.logits if truth.startswith("number") else answers(self.logits, self.rows.heads)
+        self.oof = answers(self.logits, [replace(head, offset=(), spread=()) for head in self.rows.heads])
         self.save(self.oof)
 
     @property
     def spread(self):
-        return np.array(self.rows.heads[0].spread or 1.0)
+        return np.array([unit for head in self.rows.heads for unit in head.spread or (1.0,) * len(head.classes)])
 
     def save(self, values):
         np.save(self.workspace.root / "given" / "oof.npy", values)
@@ -79,7 +82,7 @@ class There:
         return adopt.adopt(self.config, self.workspace, "one")[0]
 
 
-TRUTHS = ("numbers", "multilabel", "classes")
+TRUTHS = ("numbers", "multilabel", "classes", "mixed")
 
 
 @pytest.mark.parametrize("truth", ["numbers", *(pytest.param(one, marks=pytest.mark.slow) for one in TRUTHS[1:])])

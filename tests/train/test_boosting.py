@@ -6,7 +6,7 @@ import pytest
 from builder.errors import ConfigError, UserError
 from builder.runtime import backends
 from builder.runtime.contract import Head
-from builder.runtime.heads import single
+from builder.runtime.heads import single, slices
 from builder.runtime.tables import Table
 from builder.train import boosting
 
@@ -136,8 +136,9 @@ def test_files_that_are_no_models_are_told(tmp_path):
 LABELS = (Head("", "sigmoid", ("a", "b", "c")),)
 NUMBER = (Head("", "identity", ("x",), (50.0,), (7.0,)),)
 NUMBERS = (Head("", "identity", ("x", "y"), (50.0, -1e4), (7.0, 1e3)),)
+HEADS = (Head("kind", "softmax", ("u", "v", "w")), Head("size", "softmax", ("big", "small")))
 NUMBERED = np.stack([50 + 7 * SCORE, -1e4 - 1e3 * ARRAY[:, 1]], axis=1)
-ANSWERED = [("xgboost", LABELS), ("lightgbm", NUMBER), ("xgboost", NUMBER), ("xgboost", NUMBERS)]
+ANSWERED = [(kind, asked) for kind in ("xgboost", "lightgbm") for asked in (LABELS, NUMBER, NUMBERS)]
 
 
 def truth(asked):
@@ -183,3 +184,41 @@ def test_few_rows_and_targets_that_never_change_are_answered(kind, asked):
     assert np.isfinite(found).all()
     spread = np.array(asked[0].spread or 1.0)
     assert (np.abs(found - same) / spread).max() < 0.3
+
+
+@pytest.mark.parametrize("kind", boosting.KINDS)
+def test_each_of_several_heads_is_learned_as_if_it_were_alone(tmp_path, kind):
+    y = np.stack([target(3), ARRAY[:, 0] > 0.2], axis=1).astype(np.int64)
+    booster = grown(kind, HEADS, y=y, **FEW)
+    found = boosting.answers(booster, ARRAY, HEADS)
+    for number, (head, place) in enumerate(zip(HEADS, slices(HEADS), strict=True)):
+        alone = boosting.answers(grown(kind, single(head.classes), y=y[:, number], **FEW), ARRAY, single(head.classes))
+        np.testing.assert_array_equal(found[:, place], alone)
+    path = tmp_path / f"trees-f0{boosting.SUFFIXES[kind]}"
+    boosting.save(booster, path)
+    np.testing.assert_array_equal(boosting.answers(boosting.load(path), ARRAY, HEADS), found)
+    np.testing.assert_array_equal(backends.open(path, "cpu", 2, kind).run({"table": ARRAY}, HEADS), found)
+    assert grown(kind, HEADS, y=y, **FEW).data == booster.data, "equal arguments give equal bytes"
+
+
+@pytest.mark.parametrize("asked", [LABELS, NUMBERS])
+def test_each_label_and_number_of_lightgbm_is_learned_as_if_it_were_alone(asked):
+    y, (head,) = truth(asked), asked
+    found = boosting.answers(grown("lightgbm", asked, **FEW), ARRAY, asked)
+    for place in range(y.shape[1]):
+        if asked is LABELS:
+            own, one = y[:, place], single("01")
+        else:
+            own, one = y[:, [place]], (Head("", head.link, ("z",), head.offset[place:][:1], head.spread[place:][:1]),)
+        alone = boosting.answers(grown("lightgbm", one, y=own, **FEW), ARRAY, one)
+        np.testing.assert_allclose(found[:, place], alone[:, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", boosting.KINDS)
+def test_classes_and_numbers_are_learned_together(kind):
+    heads = (NUMBER[0], HEADS[0])
+    y = np.column_stack([NUMBERED[:, 0], target(3)])
+    found = boosting.answers(grown(kind, heads, y=y, **FEW), ARRAY, heads)
+    alone = boosting.answers(grown(kind, NUMBER, **FEW), ARRAY, NUMBER)
+    np.testing.assert_array_equal(found[:, :1], alone)
+    np.testing.assert_allclose(found[:, 1:].sum(axis=1), 1, atol=1e-6)

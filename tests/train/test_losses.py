@@ -49,3 +49,16 @@ def test_numbers_are_learned_in_units_of_their_spread_whatever_their_own():
     assert np.abs(target).max() < 5
     np.testing.assert_allclose(answers(target, NUMBERS), y.astype(np.float32), rtol=1e-5)
     assert loss(NUMBERS, y) == pytest.approx(float(((LOGITS.numpy() - target) ** 2).mean()), rel=1e-5)
+
+
+def test_classes_and_numbers_are_summed_each_in_its_own_loss():
+    heads = (HEADS[0], Head("z", "identity", ("z",), (1e6,), (1e3,)), Head("y", "softmax", ("0", "1")))
+    z = DRAW.normal(size=7)
+    y = np.stack([DRAW.integers(0, 2, 7), 1e6 + 1e3 * z, DRAW.integers(0, 2, 7)], axis=1)
+    expected = sum(
+        functional.cross_entropy(LOGITS[:, place], torch.from_numpy(y[:, at].astype(np.int64)), label_smoothing=0.05)
+        for at, place in ((0, slice(0, 2)), (2, slice(3, 5)))
+    ) + functional.mse_loss(LOGITS[:, 2], torch.from_numpy(z.astype(np.float32)))
+    assert loss(heads, y, 0.05) == pytest.approx(float(expected), rel=1e-5)
+    prior = torch.zeros((7, 5))
+    assert 0 < float(losses.of(heads[1:2], 0.0)(prior[:, 2:3], torch.from_numpy(losses.targets(heads[1:2], y[:, [1]])))) < 3

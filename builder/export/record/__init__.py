@@ -29,6 +29,7 @@ from builder.export.record.prices import (
     priced_as,
     prices_file,
 )
+from builder.runtime.contract import Cells
 from builder.workspace import read_json, sha256_file, write_json
 
 __all__ = [
@@ -59,9 +60,9 @@ __all__ = [
 ]
 
 
-def recipe_name(model: str) -> str:
-    """What the recipe of a model is called, beside its folds."""
-    return f"{model}.recipe.json"
+def recipe_name(model: str, given: Cells) -> str:
+    """What the recipe of an input is called, beside a model's folds: `effb0.recipe.json`, `effb0.beside-1.recipe.json`."""
+    return f"{model}.{given.recipe.replace('/', '.')}"
 
 
 @dataclass(frozen=True)

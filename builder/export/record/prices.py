@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FILE = "export.json"
 SCHEMA = 2
 HOME = "home"
+WORTH = 0.95  # of the usual batch's time per sample: what gains less may be noise
 BACKENDS = {  # what runs a format unless kernel.toml says otherwise
     "onnx": "onnxruntime",
     "torchscript": "torchscript",
@@ -132,7 +133,7 @@ def price(export: Export, model: ExportedModel, prices: Prices | None, batch: in
         seen = next((unit for unit in units if unit and unit.backend == wanted), None)
         if seen:
             return Price(wanted, seen.batch, seen.ms_per_sample, seen.load_ms, prices.machine)
-    own = next((one for one in model.prices if (one.backend, one.size) == (wanted, size) and one.batch), None)
+    own = _own(model, wanted, size)
     if own:
         nearest = _nearest(own.batch, batch)
         return Price(wanted, int(nearest), own.batch[nearest]["median_ms"], own.load_ms, HOME)
@@ -146,6 +147,24 @@ def price(export: Export, model: ExportedModel, prices: Prices | None, batch: in
         found=why,
         remedy="choose another backend",
     )
+
+
+def batch(model: ExportedModel, usual: int, backend: str = "") -> int:
+    """The batch that `model` was fastest in, of those that it was compared with its source in; `usual` where nobody measured."""
+    own = _own(model, backend or BACKENDS[model.format], "")
+    compared = {*map(str, model.batches), str(usual)}
+    return fastest({int(size): own.batch[size]["median_ms"] for size in own.batch if size in compared} if own else {}, usual)
+
+
+def fastest(times: Mapping[int, float], usual: int) -> int:
+    """The batch size with the least time per sample, but `usual` unless the other takes at most WORTH of its time."""
+    best = min(times, key=lambda size: (times[size], size), default=usual)
+    return best if usual in times and times[best] <= WORTH * times[usual] else usual
+
+
+def _own(model: ExportedModel, backend: str, size: str) -> Priced | None:
+    """What this export measured of `model` with `backend`."""
+    return next((one for one in model.prices if (one.backend, one.size) == (backend, size) and one.batch), None)
 
 
 def _nearest(sizes: Mapping[str, Any], batch: int) -> str:
