@@ -92,7 +92,6 @@ FAULTS = {
     "a target that there is not": ("kind=accuracy, sise=accuracy", "sise"),
     "a target without a metric": ("kind=accuracy", "size"),
     "a metric that there is not": ("kind=accuracy, size=accurcy", "did you mean 'accuracy'"),
-    "metrics of two directions": ("kind=accuracy, size=logloss", "different directions"),
     "a metric of numbers": ("rmse", "no number"),
     "a metric of labels": ("kind=f1_samples, size=f1_samples", "f1_samples"),
 }
