@@ -43,8 +43,8 @@ def up(
 
     screen = Screen(as_json=json)
     running = control.up(_home(), port)
-    screen.say(f"stand-in: {running.url} (user {running.username}, process {running.pid}); stop it with: kkb standin down")
-    screen.result({"url": running.url, "port": running.port, "pid": running.pid, "username": running.username})
+    screen.say(f"stand-in: {running.pages} (user {running.username}, process {running.pid}); stop it with: kkb standin down")
+    screen.result({name: getattr(running, name) for name in ("url", "pages", "port", "pid", "username")})
 
 
 @standin.command()
@@ -73,7 +73,7 @@ def status(json: Json = False) -> None:
     found = control.status(_home())
     server = found["server"]
     screen.say(
-        f"stand-in: {server['url']} (user {server['username']})"
+        f"stand-in: {server['pages']} (user {server['username']})"
         if server
         else "stand-in: not running; start it with: kkb standin up"
     )

@@ -86,7 +86,7 @@ def demo(json: Json = False) -> None:
             limit_s=20 * 60,
             daily=demonstration.DAILY,
         )
-        screen.say(f"stand-in: {running.url}, competition {slug}")
+        screen.say(f"stand-in: {running.pages}, competition {slug}")
         with context.working(screen, name) as kernel, context.door(workspace, standin=True) as client:
             competitions.fetch(client, slug, kernel.config.data_root(workspace.root), on_progress=kernel.report)
             shipped = shipping.ship(kernel, client)

@@ -119,9 +119,7 @@ def status(home: Path) -> dict[str, Any]:
     """Whether it runs, and what it holds, by state."""
     place = Home(home.resolve())
     present = running(home)
-    server = (
-        None if present is None else {"pid": present.pid, "port": present.port, "url": present.url, "username": present.username}
-    )
+    server = None if present is None else {name: getattr(present, name) for name in ("pid", "port", "url", "pages", "username")}
     if not place.database.is_file():
         return {
             "running": present is not None,

@@ -6,6 +6,8 @@ Everything lies under one folder, so that `rm -r` forgets it and a copy is a bac
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -178,6 +180,16 @@ class Record:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ticket(self) -> str:
+        """What the pages ask for: a token of their own, with which nobody can call the API."""
+        return hmac.new(self.secret.encode(), b"pages", hashlib.sha256).hexdigest()[:32]
+
+    @property
+    def pages(self) -> str:
+        """The address that opens the pages in a browser."""
+        return f"{self.url}/?ticket={self.ticket}"
 
 
 def make_private(home: Home) -> None:

@@ -1,13 +1,16 @@
 """The stand-in for people: one page with everything it holds, one for each kernel version's log.
 
-Reads only, for anybody on this machine: no credential, no solution, no private score, nothing of a rerun but what the API shows.
+Reads only, for whoever opens it by the address that `kkb standin status` prints; other users of this machine see nothing. No
+credential, no solution, no private score, nothing of a rerun but what the API shows.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hmac
 import json
 import sqlite3
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -47,6 +50,24 @@ class Pages:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._call = Call(service, service.record.url)
+
+    def opened(self, page: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        """A page for whom the address has opened it: the first one leaves a cookie, so that links need no ticket."""
+        record = self._service.record
+        cookie = f"standin-{record.port}"
+
+        def answer(request: Request) -> Response:
+            given = request.query_params.get("ticket")
+            if not hmac.compare_digest((given or request.cookies.get(cookie, "")).encode(), record.ticket.encode()):
+                return self._render("closed.html.j2", 403, busy=False)
+            if given is None:
+                return page(request)
+            asked = request.url.remove_query_params("ticket")
+            plain = RedirectResponse(f"{asked.path}?{asked.query}" if asked.query else asked.path, headers=HEADERS)
+            plain.set_cookie(cookie, record.ticket, httponly=True, samesite="lax")
+            return plain
+
+        return answer
 
     def overview(self, _: Request) -> Response:
         """Everything at a glance."""
@@ -124,7 +145,7 @@ class Pages:
         )
         return [dict(row) for row in self._call.store.all(sql, SHOWN)]
 
-    def _render(self, template: str, **values: Any) -> Response:
+    def _render(self, template: str, status: int = 200, **values: Any) -> Response:
         owner, url = self._service.owner, self._service.record.url
         text = _templates().get_template(template).render(owner=owner, url=url, **values)
-        return HTMLResponse(text, headers=HEADERS)
+        return HTMLResponse(text, status, headers=HEADERS)

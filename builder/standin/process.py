@@ -25,11 +25,12 @@ NO_PROXIES = ("NO_PROXY", "no_proxy")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers."""
+    """A server that answers; `pages` is the address for people."""
 
     pid: int
     port: int
     url: str
+    pages: str
     username: str
     token: str = field(repr=False)
     home: Path
@@ -111,7 +112,13 @@ def wait_until_up(place: Home, process: subprocess.Popen[bytes]) -> Running:
 
 def describe(place: Home, record: Record) -> Running:
     return Running(
-        pid=record.pid, port=record.port, url=record.url, username=record.username, token=record.token, home=place.root
+        pid=record.pid,
+        port=record.port,
+        url=record.url,
+        pages=record.pages,
+        username=record.username,
+        token=record.token,
+        home=place.root,
     )
 
 

@@ -52,15 +52,16 @@ class Site:
 
     def app(self) -> ASGIApp:
         """The application, behind the loopback check."""
+        opened = self._pages.opened
         routes = [
             Route("/api/v1/{service}/{method}", self.rpc, methods=["POST"]),
             Route("/api/v1/kernels/logs/stream/{owner}/{slug}", self.logs, methods=["GET"]),
             Route("/upload/{upload}", self.upload, methods=["PUT"]),
             Route("/storage/{signature}/{text}/{name:path}", self.storage, methods=["GET", "HEAD"]),
             Route("/health", self.health, methods=["GET"]),
-            Route("/", self._pages.overview, methods=["GET"]),
-            Route("/code/{owner}/{slug}", self._pages.kernel, methods=["GET"]),
-            *(Route(f"/{part}/{{rest:path}}", self._pages.section, methods=["GET"]) for part in page.SECTIONS),
+            Route("/", opened(self._pages.overview), methods=["GET"]),
+            Route("/code/{owner}/{slug}", opened(self._pages.kernel), methods=["GET"]),
+            *(Route(f"/{part}/{{rest:path}}", opened(self._pages.section), methods=["GET"]) for part in page.SECTIONS),
         ]
         return Loopback(
             Starlette(

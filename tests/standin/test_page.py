@@ -14,8 +14,40 @@ from tests.standin.conftest import COMPETITION, COPY_X, NO_PROXIES
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def fetch(stand, path=""):
-    return requests.get(f"{read_record(Home(stand.home)).url}/{path}", timeout=10, proxies=NO_PROXIES)
+def fetch(stand, path="", **options):
+    record = read_record(Home(stand.home))
+    cookies = {f"standin-{record.port}": record.ticket}
+    return requests.get(f"{record.url}/{path}", timeout=10, proxies=NO_PROXIES, **{"cookies": cookies, **options})
+
+
+@pytest.mark.parametrize("path", ["", "code/local/copy-the-x", "datasets/local/tiny"])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"params": {"ticket": "no"}}, {"params": {"ticket": "\u00e9"}}, {"params": {"ticket": ""}}]
+)
+def test_a_stranger_on_this_machine_sees_nothing(shared, path, wrong):
+    page = fetch(shared, path, **{"cookies": {}, **wrong})
+    assert page.status_code == 403
+    assert "kkb standin status" in page.text
+    assert "Tiny Comp" not in page.text
+
+
+def test_the_printed_address_opens_the_pages(shared):
+    """Once: then a cookie does, and the ticket stands in no further address."""
+    record = read_record(Home(shared.home))
+    browser = requests.Session()
+    page = browser.get(record.pages, timeout=10, proxies=NO_PROXIES)
+    assert "Tiny Comp" in page.text
+    assert page.url == f"{record.url}/"
+    assert "Tiny Comp" in browser.get(record.url, timeout=10, proxies=NO_PROXIES).text
+    assert record.ticket not in (record.token, record.key, record.secret)
+    assert control.status(shared.home)["server"]["pages"] == record.pages
+
+
+def test_a_ticket_is_no_credential(shared):
+    record = read_record(Home(shared.home))
+    url = f"{record.url}/api/v1/competitions.CompetitionApiService/ListSubmissions"
+    headers = {"Authorization": f"Bearer {record.ticket}"}
+    assert requests.post(url, json={}, headers=headers, timeout=10, proxies=NO_PROXIES).status_code == 401
 
 
 def test_an_empty_stand_in_says_what_to_do_next(shared):
@@ -65,7 +97,7 @@ def test_who_has_no_credential_sees_no_private_score(shared):
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_renders_it(shared, tmp_path):
-    url = read_record(Home(shared.home)).url
+    url = read_record(Home(shared.home)).pages
     base = [
         BROWSER,
         "--headless=new",

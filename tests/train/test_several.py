@@ -26,17 +26,19 @@ GRU = (
     'backbone = "text/gru"\ntext = { length = 16, vocabulary = 300 }\n'
     "arguments = { width = 16, embedding = 32, dropout = 0.0, words = 0.0 }"
 )
+WIDER = GRU.replace("width = 16, embedding = 32", "width = 32, embedding = 64")
 XGBOOST = 'backbone = "table/xgboost"\narguments = { n_estimators = 40 }'
 LIGHTGBM = 'backbone = "table/lightgbm"\narguments = { n_estimators = 40 }'
 MLP = 'backbone = "table/mlp"'
 RESNET = 'backbone = "timm/test_resnet"\npretrained = false\ninput = { size = 32 }'
 TREES, LONGER, IMAGES = "", "[train]\nepochs = 30\nbatch_size = 16\n", "[train]\nepochs = 10\nlr = 5e-3\nbatch_size = 16\n"
 WORDS = "[train]\nepochs = 40\nlr = 1e-2\nbatch_size = 8\nweight_decay = 0.0\n"
+CALMER = WORDS.replace("1e-2", "5e-3")  # of a class and a number at once
 CASES = [
     (TABLE, "mixed", LIGHTGBM, TREES),
     (TABLE, "number", LIGHTGBM, TREES),
     *((TABLE, truth, XGBOOST, TREES) for truth in ("multilabel", "mixed")),
-    *((TEXT, "mixed", model, more) for model, more in ((LINEAR, TREES), (BAYES, TREES), (GRU, WORDS))),
+    *((TEXT, "mixed", model, more) for model, more in ((LINEAR, TREES), (BAYES, TREES), (WIDER, CALMER))),
     (TEXT, "multilabel", LINEAR, TREES),
     *((TABLE, truth, XGBOOST, TREES) for truth in ("numbers", "classes")),
     *((TABLE, truth, LIGHTGBM, TREES) for truth in ("multilabel", "numbers", "classes")),
