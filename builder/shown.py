@@ -63,6 +63,18 @@ class Pixels:
         """One array `image`."""
         return {IMAGE: views.get(view).apply(self.arrays[view][rows])}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process is sent the files of arrays that are mapped from some, not the images of a whole competition."""
+        kept = {
+            view: Path(array.filename) if isinstance(array, np.memmap) and array.filename else array
+            for view, array in self.arrays.items()
+        }
+        return _pixels, (kept,)
+
+
+def _pixels(kept: Mapping[str, Any]) -> Pixels:
+    return Pixels({view: np.load(one, mmap_mode="r") if isinstance(one, Path) else one for view, one in kept.items()})
+
 
 @dataclass(frozen=True)
 class Read:

@@ -11,16 +11,15 @@ from builder import competition, pipeline
 from builder.errors import GateError, UserError
 from builder.export import native
 from builder.export import stage as exporting
-from builder.plan import stage as planning
 from builder.runtime import cells, hooks
 from builder.runtime.contract import Cells, Plan
 from builder.shown import Read
 from builder.train import record
 from builder.workspace import read_json, sha256_file, write_text
 from tests import competitions_cells as tiny
+from tests.roads import made
 
 pytest.importorskip("torch")
-OWNER = "me"
 TRUNKS = '"column": "trunks"'
 QUICK = {
     tiny.TEXT: '\n[[model]]\nname = "linear"\nbackbone = "text/linear"\n',
@@ -41,14 +40,6 @@ def kernel_of(workspace, tmp_path, task, models, **more):
     root = tiny.write(tmp_path / "tiny-cells", task, **more)
     write_text(workspace.kernels / "cells-one" / "kernel.toml", tiny.config(root, task, models=models[task]))
     return pipeline.Kernel(workspace, "cells-one")
-
-
-def made(kernel):
-    for stage in (pipeline.train, pipeline.export, pipeline.plan):
-        stage(kernel)
-    pipeline.bundle(kernel, OWNER)
-    pipeline.render(kernel, OWNER)
-    return planning.load(kernel.folder)
 
 
 @pytest.mark.parametrize("task", tiny.TASKS)

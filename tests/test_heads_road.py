@@ -9,17 +9,17 @@ import pytest
 
 from builder import competition, metrics, pipeline
 from builder.metrics.heads import apart
-from builder.plan import stage as planning
 from builder.runtime.contract import Plan
 from builder.runtime.heads import slices
 from builder.train import record
 from builder.workspace import write_text
 from tests import competitions_cells as tiny
+from tests.roads import made
 
 from .e2e.test_demo import KKB, Shell
 
 pytest.importorskip("torch")
-OWNER, NAME = "me", "several-one"
+NAME = "several-one"
 GRU = '\n[[model]]\nname = "gru"\nbackbone = "text/gru"\narguments = { width = 16 }\ntext = { length = 16, vocabulary = 300 }\n'
 SLOWLY = '\n[inference]\nviews = ["identity", "tail"]\n\n[train]\nepochs = 8\nlr = 2e-2\nbatch_size = 16\n'
 BAYES = '\n[[model]]\nname = "bayes"\nbackbone = "text/linear"\narguments = { learner = "bayes" }\n'
@@ -45,14 +45,6 @@ def kernel_of(workspace, tmp_path, kind, models="", metric="", **more):
     root = tiny.write_several(tmp_path / "files", kind, **more)
     write_text(workspace.kernels / NAME / "kernel.toml", tiny.several_config(root, kind, models=models, metric=metric))
     return pipeline.Kernel(workspace, NAME)
-
-
-def made(kernel):
-    for stage in (pipeline.train, pipeline.export, pipeline.plan):
-        stage(kernel)
-    pipeline.bundle(kernel, OWNER)
-    pipeline.render(kernel, OWNER)
-    return planning.load(kernel.folder)
 
 
 def worth_nothing(kernel):

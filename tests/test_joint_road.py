@@ -6,28 +6,20 @@ import numpy as np
 import pytest
 
 from builder import competition, pipeline
-from builder.plan import stage as planning
 from builder.runtime.contract import Joint, Plan
 from builder.train import record
 from builder.workspace import write_text
 from tests import competitions_joint as products
+from tests.roads import made
 
 pytest.importorskip("torch")
-OWNER, NAME = "me", "products"
+NAME = "products"
 
 
 def kernel_of(workspace, tmp_path, kind, **more):
     root = products.write(tmp_path / "files", kind)
     write_text(workspace.kernels / NAME / "kernel.toml", products.config(root, kind, **more))
     return pipeline.Kernel(workspace, NAME)
-
-
-def made(kernel):
-    for stage in (pipeline.train, pipeline.export, pipeline.plan):
-        stage(kernel)
-    pipeline.bundle(kernel, OWNER)
-    pipeline.render(kernel, OWNER)
-    return planning.load(kernel.folder)
 
 
 def known(kernel):

@@ -1,5 +1,7 @@
 """Rows that a model is shown: the same whether they come together or in batches, and each under the views that it can have."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,16 @@ def test_pictures_come_first_or_not_at_all():
     assert pictured(pixels())
     assert pictured(several(pixels(), read("tokens")))
     assert not pictured(several(read("tokens"), read("terms")))
+
+
+def test_images_that_are_mapped_are_sent_by_file(tmp_path):
+    """To another process, which compares large models: a competition's images may be more than memory holds."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    sent = pickle.dumps(several(Pixels({"identity": mapped, "hflip": mapped}), read("tokens")))
+    assert len(sent) < images.nbytes // 2
+    there, rows = pickle.loads(sent), np.array([3, 5])  # noqa: S301  made one line above
+    np.testing.assert_array_equal(there.together("hflip", rows)["image"], images[rows][:, :, ::-1])
+    plain = pickle.loads(pickle.dumps(Pixels({"identity": images})))  # noqa: S301
+    np.testing.assert_array_equal(plain.together("identity", rows)["image"], images[rows])

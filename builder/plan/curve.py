@@ -50,7 +50,9 @@ def terminal(
     if not scores:
         return f"{metric}: nothing is known to draw"
     low, high = min(scores), max(scores)
-    sides = {round(i * (height - 1) / (LABELS - 1)): f"{high + (low - high) * i / (LABELS - 1):.4f}" for i in range(LABELS)}
+    places = _places((high - low) / (LABELS - 1))
+    told = [f"{high + (low - high) * i / (LABELS - 1):.{places}f}" for i in range(LABELS)]
+    sides = {round(i * (height - 1) / (LABELS - 1)): text for i, text in enumerate(told)}
     label = max(map(len, sides.values()))
     columns = width - label - 2
     seconds = np.array([point.budget_s for point in drawn] + [budget_s])
@@ -143,6 +145,11 @@ def _bounds(points: Sequence[Point], fixed_list: Sequence[Point]) -> tuple[float
     low, high = max(every.min(), own.min() - reach), min(every.max(), own.max() + reach)
     margin = 0.05 * (high - low)
     return float(low - margin), float(high + margin)
+
+
+def _places(step: float) -> int:
+    """Decimal places that tell scores `step` apart."""
+    return int(np.clip(np.ceil(-np.log10(step)), 4, 8)) if step > 0 else 4
 
 
 def _ticks(first: float, last: float) -> list[float]:

@@ -125,14 +125,17 @@ def _write(table: Table, visible: Path, path: Path) -> None:
 
 
 def _sample(draft: Draft, answer: Answer | None, visible: Path, path: Path) -> None:
-    """The sample submission, in the form of the `visible` one."""
+    """The sample submission, in the form of the `visible` one: every id has the cells that the first one has there."""
     import pandas as pd
 
     sample, _ = forms.read(visible)
     ids = [row.cells[draft.id] for row in draft.rows]
     keys = keys_of(ids[::-1] if draft.reversed else ids, answer)
-    first = sample.iloc[0] if len(sample) else dict.fromkeys(sample.columns, "0")
-    filled = pd.DataFrame({column: first[column] for column in sample.columns}, index=range(len(keys)), columns=sample.columns)
+    each = len(keys) // max(1, len(ids))  # rows of one id
+    first = sample.head(each if len(sample) >= each else 1)
+    if not len(first):
+        first = pd.DataFrame([dict.fromkeys(sample.columns, "0")])
+    filled = first.iloc[[row % len(first) for row in range(len(keys))]].reset_index(drop=True)
     filled[_key_column(draft, answer)] = keys
     _write(filled, visible, path)
 

@@ -238,6 +238,6 @@ def refused(slug: str, error: RefusedError) -> KkbError:
         return UserError(
             f"there is no competition '{slug}'",
             found=error.found,
-            remedy=f"take the slug from its address, {SITE}/competitions/<slug>",
+            remedy=f"take the slug from its address, {SITE}/competitions/<slug>; on a stand-in: `kkb standin add-competition`",
         )
     return error

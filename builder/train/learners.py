@@ -110,9 +110,18 @@ class Learner(ABC):
     def check(self) -> None:
         """Raise UserError for whatever can be wrong before anything is trained."""
 
-    @abstractmethod
     def try_out(self, module: torch.nn.Module) -> None:
-        """Raise UserError unless a network that was brought along answers as it must."""
+        """Raise UserError unless a network answers the first rows as it must, under every view."""
+        some = np.arange(min(TRIED, len(self.shown)))
+        for view in self.given.names:
+            found = models.predicted(module, self.shown, some, view, self.given.heads)
+            if found.shape != (len(some), self.given.classes) or not np.isfinite(found).all():
+                raise UserError(
+                    f"{self.given.model.backbone} does not answer with finite logits",
+                    found=f"answers of shape {found.shape} under view '{view}', such as {found[0].tolist()[:5]}",
+                    expected=f"{self.given.classes} finite numbers for each row",
+                    remedy="check the weights",
+                )
 
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """A model that learned from `rows` alone."""
@@ -226,19 +235,6 @@ class OfCells(Learner):
         if not self.trees:
             self.network(0, pretrained=False)
 
-    def try_out(self, module: torch.nn.Module) -> None:
-        """On the first rows, under every view."""
-        some = np.arange(min(TRIED, len(self.shown)))
-        for view in self.given.names:
-            found = models.predicted(module, self.shown, some, view, self.given.heads)
-            if found.shape != (len(some), self.given.classes) or not np.isfinite(found).all():
-                raise UserError(
-                    f"{self.given.model.backbone} does not answer with finite logits",
-                    found=f"answers of shape {found.shape} under view '{view}', such as {found[0].tolist()[:5]}",
-                    expected=f"{self.given.classes} finite numbers for each row",
-                    remedy="check the weights",
-                )
-
     def fit(self, rows: Picks, seed: int, told: Told) -> Fitted:
         """By the library's own solver where there is one."""
         if not self.trees and not self.linear:
@@ -302,14 +298,10 @@ class OfSeveral(Learner):
         return Several(tuple(part.shown for part in self.parts), joint.leading(self.input.parts))
 
     def check(self) -> None:
-        """Whether each of its networks can be built, and takes what it is shown."""
+        """Whether each of its networks takes what it is shown, and all of them together do."""
         for part in self.parts:
             part.check()
-        _ = self.shown
-
-    def try_out(self, module: torch.nn.Module) -> None:
-        """Nobody brings such a network along."""
-        raise NotImplementedError
+        self.try_out(self.network(0, pretrained=False))
 
     def network(self, seed: int, *, pretrained: bool) -> torch.nn.Module:
         """The networks of its parts, joined."""

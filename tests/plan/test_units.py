@@ -248,6 +248,13 @@ def test_a_drawing_is_as_wide_as_it_may_be_and_shows_every_point(width):
     assert sum("|" in line for line in lines[:-1]) >= curve.HEIGHT - 3
 
 
+def test_labels_differ_however_near_the_scores_are():
+    near = [Point(point.budget_s, 0.5 + i * 1e-6, 0.4, 0.9) for i, point in enumerate(POINTS)]
+    labels = [line.split()[0] for line in curve.terminal(near, 80, "accuracy").splitlines() if line.startswith("0.")]
+    assert len(labels) == len(set(labels)) == curve.LABELS
+    assert curve.terminal(POINTS, 80, "accuracy").startswith("0.7500 "), "no more digits than it takes"
+
+
 def test_one_point_and_a_bad_rival_can_be_drawn():
     assert "*" in curve.terminal(POINTS[:1], 10, "auc", fixed_list=[Point(10.0, -99.0, 0, 0)])
     assert "nothing" in curve.terminal((), 10, "auc")

@@ -221,6 +221,14 @@ def test_the_right_answer_in_the_form_of_the_plan_has_the_best_score(reviews, fo
     assert float(scoring.score(sampled, found.solution, sampled, metric).public) <= 0.75
 
 
+def test_every_id_of_a_long_form_has_the_cells_of_the_first_one(reviews):
+    settings, root, fold_of, folder = reviews
+    (root / "sample_submission.csv").write_text("id_class,value\n7000780_no,0.25\n7000780_yes,0.75\n7000781_no,0.1\n")
+    answer = Answer("submission.csv", "review_id", "long", ("value",), ("no", "yes"), "id_class", "{id}_{class}")
+    found = hidden.from_training(settings, root, fold_of, 20, folder, answer=answer)
+    assert list(table(found.competition / "sample_submission.csv")["value"]) == ["0.25", "0.75"] * 20
+
+
 def test_the_long_form_has_a_row_for_each_id_and_class(reviews):
     settings, root, fold_of, folder = reviews
     (root / "sample_submission.csv").write_text("id_class,value\n7000780_no,0.5\n")

@@ -9,7 +9,6 @@ from pathlib import Path
 from builder.remote import staging
 from builder.remote.preflight.record import MUST, NOTE, SHOULD, Found, LocalBundle, Subject, check
 
-BUNDLE = "run `kkb bundle` again"
 MOST_FILES = 50
 LARGEST = 200 << 30
 EXPLODED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".7z", ".rar", ".pt", ".pth")
@@ -21,6 +20,10 @@ MODELS = (".onnx", ".ts.bin", ".lgb.txt", ".xgb.json")
 NON_COMMERCIAL = re.compile(r"\b(nc|non-?commercial|research[- ]only|no[- ]derivatives)\b", re.IGNORECASE)
 
 
+def _again(subject: Subject) -> str:
+    return f"run `kkb bundle {subject.folder.name}` again"
+
+
 def _sound(subject: Subject) -> list[LocalBundle]:
     return [bundle for bundle in subject.bundles if not bundle.problem]
 
@@ -29,7 +32,7 @@ def _sound(subject: Subject) -> list[LocalBundle]:
 def bundle_unreadable(subject: Subject) -> Iterator[Found]:
     for bundle in subject.bundles:
         if bundle.problem:
-            yield Found(f"not a dataset folder: {bundle.problem}", BUNDLE, bundle.folder)
+            yield Found(f"not a dataset folder: {bundle.problem}", _again(subject), bundle.folder)
 
 
 @check(
@@ -41,9 +44,9 @@ def bundle_name(subject: Subject) -> Iterator[Found]:
     for bundle in _sound(subject):
         slug = "".join(bundle.name.split("/")[1:2])
         if not staging.SLUG.fullmatch(slug):
-            yield Found(f"the slug '{slug}' is not 6 to 50 of a-z, 0-9 and '-'", BUNDLE, bundle.folder)
+            yield Found(f"the slug '{slug}' is not 6 to 50 of a-z, 0-9 and '-'", _again(subject), bundle.folder)
         if not 6 <= len(bundle.title) <= 50:
-            yield Found(f"the title has {len(bundle.title)} characters, not 6 to 50", BUNDLE, bundle.folder)
+            yield Found(f"the title has {len(bundle.title)} characters, not 6 to 50", _again(subject), bundle.folder)
 
 
 @check("bundle-differs", MUST, "a dataset is recognised by its manifest; one that lies can never be")
@@ -52,7 +55,7 @@ def bundle_differs(subject: Subject) -> Iterator[Found]:
         found = {name: size for name, size in bundle.files.items() if size >= 0}
         text = staging.difference(found, bundle.manifest)
         if text:
-            yield Found(f"the folder is not what its manifest says: {text}", BUNDLE, bundle.folder / staging.MANIFEST)
+            yield Found(f"the folder is not what its manifest says: {text}", _again(subject), bundle.folder / staging.MANIFEST)
 
 
 @check("bundle-folder", MUST, "official client: --dir-mode skip is the default, sub-folders are left out with exit code 0")
@@ -163,7 +166,7 @@ def unit_without_file(subject: Subject) -> Iterator[Found]:
         return
     held = {(bundle.key, name) for bundle in _sound(subject) for name in bundle.manifest}
     for key, name in sorted({(unit.dataset, unit.file) for unit in subject.plan.units} - held):
-        yield Found(f"no bundle '{key}' holds '{name}', which the plan uses", BUNDLE, subject.folder / "plan.json")
+        yield Found(f"no bundle '{key}' holds '{name}', which the plan uses", _again(subject), subject.folder / "plan.json")
 
 
 @check("unused-file", NOTE, "every byte of a source is mounted before the run starts")

@@ -58,7 +58,7 @@ def dataset_processing(subject: Subject) -> Iterator[Found]:
 def dataset_different(subject: Subject) -> Iterator[Found]:
     for name, text in _said(subject).different.items():
         if text:
-            yield Found(f"'{name}' holds other files than the bundle: {text}", "run `kkb bundle` again")
+            yield Found(f"'{name}' holds other files than the bundle: {text}", f"run `kkb bundle {subject.folder.name}` again")
 
 
 @check("upload", NOTE, "only new content is uploaded")
