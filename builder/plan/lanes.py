@@ -125,9 +125,13 @@ class Lane:
         return np.stack([doubt(p) for p in self.answers])
 
     @cached_property
-    def unlabelled_doubts(self) -> Floats:
-        """float (stops, turns * m) of the unlabelled rows."""
-        return np.stack([doubt(p) for p, _ in self.unlabelled])
+    def unlabelled_doubts(self) -> tuple[Floats, Floats]:
+        """float (stops, turns * m) of the unlabelled rows: with the folds held, and with one fold of each family.
+
+        Who is sent further is told better by a mean of folds, too: that is a part of what folds win.
+        """
+        folded, single = zip(*self.unlabelled, strict=True)
+        return np.stack([doubt(p) for p in folded]), np.stack([doubt(p) for p in single])
 
     @cached_property
     def shape(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -169,9 +173,10 @@ class Lane:
         answers = _pick([self.answers[i] for i in index], spent.stops)
         if not self.unlabelled:
             return Trial(self, effort, spent, answers, None, None)
-        there = play(self.unlabelled_doubts).stops
-        folded = _pick([self.unlabelled[i][0] for i in index], there)
-        return Trial(self, effort, spent, answers, folded, _pick([self.unlabelled[i][1] for i in index], there))
+        folded, single = (
+            _pick([self.unlabelled[i][which] for i in index], play(self.unlabelled_doubts[which]).stops) for which in (0, 1)
+        )
+        return Trial(self, effort, spent, answers, folded, single)
 
 
 def increasing(x: Floats, values: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
