@@ -24,6 +24,8 @@ BACKTRACKS = 8
 TINY = 1e-12
 TEMPERATURES = (0.25, 4.0)
 NEWTON = 50
+SUSPECTED, NOISE_GAP, NOISE_ROUNDS = 0.02, 1e-5, 40  # share of noisy labels: where the search begins and ends
+CERTAIN = 3.0  # nats
 
 
 def convex_weights(oof: Floats, y: Codes) -> Floats:
@@ -80,29 +82,53 @@ def logloss(p: Floats, y: Codes) -> float:
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], TINY)).mean())
 
 
-def temperature(p: Floats, y: Codes) -> float:
-    """The temperature of the pooled probabilities with the least logloss, between 1/4 and 4.
+def temperature(p: Floats, y: Codes, counts: Floats | None = None) -> float:
+    """The temperature of the pooled probabilities with the least logloss, between 1/4 and 4; `counts` float (rows,) weighs rows.
 
     Calibration comes after pooling (Rahaman and Thiery 2020, arXiv 2007.08792). The logloss is convex in the reciprocal of the
     temperature: Newton's method, kept within the bracket that the signs of the slope leave.
     """
     logs = np.log(np.maximum(p, TINY), dtype=np.float64)
-    true = float(logs[np.arange(len(y)), y].mean())
+    true = float(np.average(logs[np.arange(len(y)), y], weights=counts))
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     power = 1.0
     for _ in range(NEWTON):
         raised = np.exp(power * logs)
         total = raised.sum(axis=1)
         mean = (raised * logs).sum(axis=1) / total
-        slope = float(mean.mean()) - true
+        slope = float(np.average(mean, weights=counts)) - true
         low, high = (low, power) if slope > 0 else (power, high)
-        spread = float(((raised * logs * logs).sum(axis=1) / total - mean * mean).mean())
+        spread = float(np.average((raised * logs * logs).sum(axis=1) / total - mean * mean, weights=counts))
         ahead = power - slope / max(spread, TINY)
         following = ahead if low < ahead < high else (low + high) / 2
         if abs(following - power) < 1e-7 * power:
             break
         power = following
     return 1.0 / power
+
+
+def noisy(p: Floats, noise: float) -> Floats:
+    """`p` float (rows, classes) of the labels when a share `noise` of them is drawn from all classes alike."""
+    return np.asarray((1.0 - noise) * p + noise / p.shape[1])
+
+
+def label_noise(p: Floats, y: Codes) -> tuple[float, float]:
+    """(share of labels that say nothing of their row, temperature of `p` for the others), the likeliest of both.
+
+    Expectation maximisation of the mixture of `p` at a temperature and of a draw from all classes. The share is 0 where it makes
+    the labels less than CERTAIN nats likelier: one more number always fits a little better.
+    """
+    rows, heat = np.arange(len(y)), temperature(p, y)
+    alone, noise, own = logloss(tempered(p, heat), y), SUSPECTED, heat
+    for _ in range(NOISE_ROUNDS):
+        true = (1.0 - noise) * tempered(p, own)[rows, y]
+        honest = true / (true + noise / p.shape[1])
+        before, noise = noise, 1.0 - float(honest.mean())
+        own = temperature(p, y, honest)
+        if abs(noise - before) < NOISE_GAP:
+            break
+    won = alone - logloss(noisy(tempered(p, own), noise), y)
+    return (noise, own) if won * len(y) > CERTAIN else (0.0, heat)
 
 
 def caruana(oof: Floats, y: Codes, metric: Metric, rounds: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.plan.blend import TEMPERATURES, TINY, tempered
+from builder.plan.blend import TEMPERATURES, TINY, noisy, tempered
 from builder.plan.sides import Side
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TRUST = (0.4, 1.25)
 PLAYED = 2000  # unlabelled rows that rules are played on, each with several choices of first folds
 STEPS = 8
+MIXED = 3  # rounds in which a temperature makes room for the entropy of noise
 
 
 def cross_entropy(q: Floats, p: Floats) -> float:
@@ -60,17 +61,22 @@ class Folds:
         trust: Factor on label-free gains, from `trust`.
         full: Weights of the blend of everything, whose answer stands for the truth; the same for all families without it.
         single: The temperature of that blend with one fold each.
+        noise: Share of labels that say nothing of their row (`blend.label_noise`). On rows that look certain most is won there:
+            the logarithm of a mean of tiny probabilities is far above the mean of their logarithms.
     """
 
-    def __init__(self, unlabelled: Floats, trust: float = 1.0, full: Floats | None = None, single: float = 1.0) -> None:
-        self.trust = trust
+    def __init__(
+        self, unlabelled: Floats, trust: float = 1.0, full: Floats | None = None, single: float = 1.0, noise: float = 0.0
+    ) -> None:
+        self.trust, self.noise = trust, noise
         self._p = np.asarray(unlabelled, dtype=np.float32)
         self._known: dict[tuple[int, int, int], Floats] = {}
         spread = self._p.var(axis=1, ddof=1) if self._p.shape[1] > 1 else np.zeros_like(self._p[:, 0])
         self.unrest = spread.sum(axis=-1).mean(axis=-1).astype(np.float64)
         every = np.full(len(self._p), self.count)
         full = np.full(len(self._p), 1 / len(self._p)) if full is None else full
-        self.truth = tempered(self.pooled(full, every), self.temperature(full, every, single)).astype(np.float32)
+        answer = tempered(self.pooled(full, every), self.temperature(full, every, single))
+        self.truth = self._labels(answer, cross_entropy(answer, answer)).astype(np.float32)
 
     @property
     def count(self) -> int:
@@ -116,7 +122,7 @@ class Folds:
         alone = [tempered(self.pooled(weights, one, start), single) for start in starts]
         entropy = float(np.mean([cross_entropy(p, p) for p in alone]))
         everything = self.pooled(weights, np.where(counts > 0, self.count, 0))
-        truth = tempered(everything, matched(everything, entropy))
+        truth = self._labels(everything, entropy)
         before = float(np.mean([cross_entropy(truth, p) for p in alone]))
         heats, after = [], []
         for start in starts:
@@ -126,6 +132,15 @@ class Folds:
         won = max(0.0, self.trust * (before - float(np.mean(after))))
         heats = [matched(self.pooled(weights, counts, start), entropy - won) for start in starts]
         return won, float(np.mean(heats))
+
+    def _labels(self, p: Floats, entropy: float) -> Floats:
+        """What labels may be where `p` float (rows, classes) is right: at a temperature, with noise, of that mean entropy."""
+        answer, sought = tempered(p, matched(p, entropy)), entropy
+        for _ in range(MIXED if self.noise else 0):
+            found = noisy(answer, self.noise)
+            sought += entropy - cross_entropy(found, found)
+            answer = tempered(p, matched(p, sought))
+        return noisy(answer, self.noise)
 
     def _mean(self, family: int, count: int, start: int) -> Floats:
         key = (family, min(count, self.count), start % self.count if count < self.count else 0)

@@ -173,7 +173,8 @@ def _prepared(families: Sequence[Family], facts: Evidence, prices: Prices, *, eq
     priced = None
     if facts.unlabelled is not None and facts.unlabelled.shape[1] > 1:
         mean = blend.temperature(blend.pooled(oof[:, tried], same), y[tried])
-        priced = folds.Folds(facts.unlabelled, folds.trust(oof[:, tried], y[tried], same, mean), full, heat)
+        noise, _ = blend.label_noise(blend.pooled(oof[:, tried], full), y[tried])
+        priced = folds.Folds(facts.unlabelled, folds.trust(oof[:, tried], y[tried], same, mean), full, heat, noise)
     subsets = Subsets(oof[:, few], y[few], importance, soft, equal=equal)
     search = Search(subsets, priced, prices, [len(family.folds) for family in families])
     half = facts.fold[tried] % 2 == 0

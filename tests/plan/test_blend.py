@@ -114,3 +114,33 @@ def test_the_answer_at_home_is_the_answer_on_kaggle():
     prefixes = [Prefix((1.0,)), Prefix((0.5, 0.5)), Prefix(tuple(weights), heat)]
     home = blend.tempered(blend.pooled(oof, weights), heat)
     np.testing.assert_allclose(combine.pool(list(oof), np.full(len(y), 3), prefixes), home, atol=1e-9)
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.03, 0.1, 0.3]), heat=st.sampled_from([0.7, 1.0, 1.5]))
+def test_the_share_of_drawn_labels_is_found_and_the_temperature_of_the_others(seed, share, heat):
+    draw = np.random.default_rng(seed)
+    p = draw.dirichlet(np.full(4, 0.15), 8000)
+    y = (draw.random((8000, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(max=3)
+    drawn = draw.random(8000) < share
+    y[drawn] = draw.integers(0, 4, drawn.sum())
+    noise, found = blend.label_noise(blend.tempered(p, 1 / heat), y)
+    assert noise == pytest.approx(share, abs=0.03)
+    assert found == pytest.approx(heat, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_without_noise_are_not_suspected(seed):
+    draw = np.random.default_rng(seed)
+    p = draw.dirichlet(np.ones(4), 2000)
+    y = (draw.random((2000, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(max=3)
+    assert blend.label_noise(p, y) == (0.0, blend.temperature(p, y))
+
+
+def test_noise_keeps_rows_whole_and_counts_weigh_rows():
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    assert blend.noisy(p, 0.2).sum(axis=1) == pytest.approx(1)
+    np.testing.assert_array_equal(blend.noisy(p, 0.0), p)
+    y = p.argmax(axis=1)
+    counts = np.r_[np.ones(20), np.zeros(30)]
+    assert blend.temperature(p, 2 - y, counts) == pytest.approx(blend.temperature(p[:20], 2 - y[:20]))

@@ -123,6 +123,24 @@ def test_what_folds_win_is_seen_without_labels():
     assert abs(heat - best) < abs(single - best)
 
 
+def test_what_folds_win_on_noisy_labels_is_seen_when_the_noise_is():
+    """Skilled families look certain of rows whose label was drawn; there, folds win what no clean label would show."""
+    world = World(6, (5.0, 5.5), rows=3000, few=1000, test=6000, folds=5)
+    draw = np.random.default_rng(6)
+    for labels in (world.y, world.truth):
+        chosen = draw.random(len(labels)) < 0.1
+        labels[chosen] = draw.integers(0, world.classes, chosen.sum())
+    weights, counts = np.array([0.5, 0.5]), np.array([5, 5])
+    pooled = blend.pooled(world.oof, weights)
+    single, (noise, _) = blend.temperature(pooled, world.y), blend.label_noise(pooled, world.y)
+    alone = [blend.logloss(blend.tempered(blend.pooled(world.test[:, k], weights), single), world.truth) for k in range(5)]
+    average = blend.pooled(world.test.mean(axis=1), weights)
+    true = np.mean(alone) - blend.logloss(blend.tempered(average, blend.temperature(average, world.truth)), world.truth)
+    blind, seen = (folding.Folds(world.unlabelled, noise=share).gain(weights, counts, single)[0] for share in (0.0, noise))
+    assert abs(seen - true) < abs(blind - true)
+    assert seen == pytest.approx(true, rel=0.3)
+
+
 def test_what_stands_for_the_truth_is_as_sure_as_it_is_right():
     """Weights are sought on rows that are harder than most; a temperature from these rows would be far too high."""
     world = World(3, (2.0, 2.5), rows=8000, few=1000, test=1000)
