@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from builder import metrics
-from builder.plan import blend, folds, general, labelled, planner
+from builder.plan import blend, folds, general, labelled, planner, playing
 from builder.plan.course import Evidence
 from builder.plan.judge import RESAMPLED, RIGHT, Judge
 from builder.plan.lanes import BEYOND, Lane
-from builder.plan.prices import Prices
+from builder.plan.prices import Family, Prices
 from builder.plan.search import hull
 from builder.runtime.contract import Effort
 
@@ -103,3 +103,32 @@ def test_scores_of_two_folds_are_those_of_the_other_fold(monkeypatch):
     oof, y = np.full((1, 8, 1), 0.5), np.arange(8)[:, None] % 2
     labelled._score("geometric", oof, y, [0], np.array([0, 0, 1, 1, 1, 1, 1, 1]), metrics.get("auc"))
     assert seen == [6, 2]
+
+
+def test_the_curve_of_classes_begins_with_one_unit_for_all_rows():
+    world = World(3, (1.0, 2.0))
+    course = planner.course(world.families, world.evidence, ACCURACY, budget_s=0.5 * world.full * 800, rows=800)
+    assert course.predicted[0].budget_s == pytest.approx(800 * course.steps[0].seconds, rel=1e-6)
+    assert course.predicted[-1].budget_s == pytest.approx(800 * sum(step.seconds for step in course.steps), rel=1e-6)
+
+
+def test_what_a_further_fold_wins_is_what_the_score_falls_by():
+    world = World(4, (2.0,), folds=4, rows=2000, few=500)
+    metric = metrics.get("logloss")
+    course = planner.course(world.families, world.evidence, metric, budget_s=world.full * 800, rows=800)
+    assert len(course.steps) == 4
+    np.testing.assert_allclose([step.gain for step in course.steps[1:]], -np.diff([step.score for step in course.steps]))
+    assert min(step.gain for step in course.steps[1:]) > 0
+
+
+def test_what_is_shared_is_paid_once_where_nothing_can_be_weighed():
+    families = [Family(f"m{f}", 1e-3 * (f + 1), (0, 1), 0.5, {"decode": 2e-3}) for f in range(2)]
+    steps = planner.unweighed(families, ()).steps
+    assert [step.seconds for step in steps] == pytest.approx([3e-3, 2e-3, 1e-3, 2e-3])
+
+
+def test_every_prefix_before_the_first_stop_is_a_stop_where_seconds_run_short():
+    effort = playing.reachable(Effort("queue", (3, 5), 1, (2.0,), (0.0, 1.0), (0.5, 2.0)))
+    assert effort.stops == (1, 2, 3, 5)
+    assert effort.common == 3
+    assert effort.worth == (0.0, 0.0, 2.0)
