@@ -41,6 +41,17 @@ def test_greedy_is_within_a_thousandth_of_everything(seed, share):
     assert found.loss <= best + 1e-3
 
 
+def test_a_chain_is_what_its_loss_says_and_grows_as_long_as_that_helps():
+    world = World(2, (1.0, 1.5, 2.0), seconds=[1.0, 1.0, 1.0])
+    search = search_of(world.oof, world.y, [1.0, 1.0, 1.0])
+    for start in range(3):
+        found = search.grow((start,))
+        assert found.loss == search.loss(tuple(found.chain.count(f) for f in range(3)))
+        assert found.chain[0] == start
+        assert len(found.chain) > 1
+        assert found.loss < search.loss(tuple(int(f == start) for f in range(3)))
+
+
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
 def test_fast_losses_are_those_of_their_weights_and_no_worse_than_of_the_best_untempered_ones(seed, count):
