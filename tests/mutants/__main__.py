@@ -1,7 +1,8 @@
 """`python -m tests.mutants [FILE ...]`: changes that no test notices, and the page that lists them with their reasons.
 
 Of clock.py and combine.py every change is tried, of each file of plan/ a sample that stays the same while its source does. A
-change that was noticed is not tried again until its file is edited. Ends with 1 when a survivor has no reason in the page.
+file that the page has is not tried again until it is edited, or named, or more changes of it are asked for; nor is a change that
+was noticed. Ends with 1 when a survivor has no reason in the page.
 """
 
 from __future__ import annotations
@@ -28,23 +29,33 @@ SLOWEST_S = 20  # a test that takes longer judges nothing here: it would be repe
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, default=[*ALL, *SAMPLED])
+    parser.add_argument("files", nargs="*", type=Path, help="these, whatever the page has (default: all)")
     parser.add_argument("--each", type=int, default=24, help="changes tried of each file of plan/ (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     asked = parser.parse_args()
     known = json.loads(KNOWN.read_text("utf-8")) if KNOWN.exists() else {}
+    before = page.tried()
+    files = asked.files or [path for path in (*ALL, *SAMPLED) if not settled(path, before.get(str(path)), asked.each)]
     if not asked.page:
         running.preload()
-        for room in sorted({path.parent.name for path in asked.files}):
-            check_room([path for path in asked.files if path.parent.name == room], TESTS[room], asked.each, known)
+        for room in sorted({path.parent.name for path in files}):
+            check_room([path for path in files if path.parent.name == room], TESTS[room], asked.each, known)
     sys.exit(page.write(known))
+
+
+def settled(path: Path, told: dict | None, each: int) -> bool:
+    """Whether the page has enough of that very source."""
+    if told is None:
+        return not changes.mutants(path.read_text("utf-8"))
+    enough = told["changes"] if path in ALL else min(each, told["changes"])
+    return told["digest"] == page.digest(path.read_text("utf-8")) and told["tried"] >= enough
 
 
 def check_room(files: list[Path], folders: list[str], each: int, known: dict) -> None:
     tests = lines(files[0].parent, folders)
     for path in files:
         source = path.read_text("utf-8")
-        digest = hashlib.sha256(source.encode()).hexdigest()
+        digest = page.digest(source)
         found = changes.mutants(source)
         chosen = found if path in ALL else sample(found, path, each)
         before = known.get(str(path), {})
