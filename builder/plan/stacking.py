@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RIDGE = 1e-2  # pulls slopes to those of the geometric mean, and shifts to none
 ROUNDS = 50
-HALVINGS = 6
+HALVINGS = 30  # surely wrong answers have no curvature, so that the first step is far too long
 ENOUGH = 1e-7
 
 

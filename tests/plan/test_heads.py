@@ -203,6 +203,19 @@ def test_numbers_that_need_no_decision_have_none_and_a_function_of_ones_own_scor
     read_back(case, plan)
 
 
+@pytest.mark.parametrize(
+    ("metric", "named"), [("metric.py:off", True), ("kind=accuracy, size=metric.py:off", True), ("rmse", False)]
+)
+def test_a_plan_is_made_from_the_functions_that_its_metric_names(several, metric, named):
+    several.add(1, (2.0,))
+    folder = several.workspace.kernel("animals")
+    competition = several.config.competition.model_copy(update={"metric": metric})
+    config = several.config.model_copy(update={"competition": competition})
+    before = stage.inputs(config, several.members, folder)
+    write_text(folder / "metric.py", OWN + "# another one\n")
+    assert (stage.inputs(config, several.members, folder) != before) == named
+
+
 def test_labels_in_strings_are_decided_by_thresholds_and_no_cell_is_empty(workspace, tmp_path):
     case = Case(workspace, tmp_path, {"label": names}, truth="multilabel", metric="f1_macro", sample={"label": "air sea"})
     plan = case.add(1, (1.5, 1.0), bias=-2.0).plan()

@@ -11,7 +11,7 @@ from builder.plan import blend, planner
 from builder.plan import folds as folding
 from builder.plan.prices import Prices
 from builder.plan.search import Search, hull
-from builder.plan.subsets import Subsets, informative
+from builder.plan.subsets import FLOOR, Subsets, informative
 
 from .arrays import World
 from .test_blend import families
@@ -217,3 +217,15 @@ def test_all_rows_are_taken_when_there_are_few():
     rows, importance = informative(oof, y, 500)
     np.testing.assert_array_equal(rows, np.arange(len(y)))
     np.testing.assert_allclose(importance, 1 / len(y))
+
+
+@pytest.mark.parametrize("limit", [7, 60, 299])
+def test_rows_are_drawn_by_what_is_lost_on_them_as_many_as_were_asked_for(limit):
+    world = World(3, (1.0, 1.5, 2.0), rows=300)
+    rows, importance = informative(world.oof, world.y, limit)
+    assert len(rows) == limit
+    best = min(world.oof, key=lambda p: blend.logloss(p, world.y))
+    loss = -np.log(best[np.arange(300), world.y].astype(float))
+    perhaps = importance > importance.min() * (1 + 1e-9)
+    by_chance = (importance * (loss + FLOOR * loss.mean())[rows])[perhaps]
+    np.testing.assert_allclose(by_chance, by_chance[0], rtol=1e-4)

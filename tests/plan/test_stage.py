@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from builder.errors import UserError
+from builder.export import record
 from builder.plan import stage
 from builder.runtime.contract import Plan
 from tests import competitions, records
@@ -249,7 +250,20 @@ def test_more_time_promises_more_and_the_cheap_comes_first(case):
         assert planned.plan.units[0].member == "v001:cheap"
         assert planned.plan.effort is not None
         promised.append(planned.plan.expected["score"])
+        assert promised[-1] == [point for point in planned.predicted if point.budget_s <= planned.seconds][-1].score
     assert promised[0] < promised[1]
+
+
+@pytest.mark.parametrize(("measured_on", "told"), [({"processor": "EPYC"}, "a run on cpu (EPYC)"), ({}, "a run on cpu")])
+def test_the_plan_says_where_its_prices_were_measured(case, measured_on, told):
+    case.add(1, {"resnet": (1.5, 0)})
+    export = case.exports["v001"]
+    assert case.plan()[0].plan.expected["prices_from"] == export.prices_from
+    units = {model.file: record.UnitPrice("onnxruntime", 8, 3.0, 900.0, 30.0, 800.0) for model in export.models}
+    record.Prices(case.config.competition.machine, measured_on, units).write(export.folder)
+    plan = case.plan()[0].plan
+    assert plan.expected["prices_from"] == told
+    assert {unit.seconds for unit in plan.units} == {0.003}
 
 
 @pytest.mark.parametrize("blend", ["mean", "weighted", "geometric", "rank", "vote", "stack"])
