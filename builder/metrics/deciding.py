@@ -8,7 +8,7 @@ Never: returns a decision that is not better, cross-fitted, than what is done wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def plain(metric: Metric, y: Array, outputs: int, least: int = 0) -> Decision:
     return Decision((Step("argmax"),))
 
 
-def fit(metric: Metric, y: Array, p: Array, folds: Array, least: int = 0) -> Fitted:
+def fit(metric: Metric, y: Array, p: Array, folds: Array, least: int = 0, others: Sequence[Fit] = ()) -> Fitted:
     """The best decision for `metric`, and its worth.
 
     Args:
@@ -64,6 +64,7 @@ def fit(metric: Metric, y: Array, p: Array, folds: Array, least: int = 0) -> Fit
         p: float (rows, outputs), out-of-fold; rows that are not finite are left out.
         folds: int (rows,), which fold each row was held out in.
         least: Of several labels: how many each row must have. A cell of label strings may not be empty: 1.
+        others: What to try besides, (truth, predictions) -> decision.
     """
     y, p, folds = np.asarray(y), np.asarray(p, dtype=np.float64), np.asarray(folds)
     known = np.isfinite(p).all(axis=1)
@@ -73,7 +74,7 @@ def fit(metric: Metric, y: Array, p: Array, folds: Array, least: int = 0) -> Fit
     start = plain(metric, y, p.shape[1], least)
     before = metric.or_none(y, apply(start, p))
     best, score = None, before
-    for candidate in _candidates(metric, y, p.shape[1], least):
+    for candidate in (*_candidates(metric, y, p.shape[1], least), *others):
         found = _cross_fitted(metric, candidate, y, p, folds)
         if found is not None and (score is None or _wins(metric, candidate, metric.gain(found, score))):
             best, score = candidate, found

@@ -1,5 +1,7 @@
 """What makes labels of a plan's probabilities, and better numbers of its numbers, where the plain ones are not the best.
 
+Probabilities that are judged as such allow for labels that say nothing of their row: test sets are labelled by the same people.
+
 Expects: a plan and the members that it was made from.
 Produces: the plan with a decision, of several heads one each, that was fitted on out-of-fold answers of the whole ensemble, and
     what it wins, cross-fitted.
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.metrics import LABELS, NUMBERS, RANKING, deciding
+from builder.metrics import LABELS, NUMBERS, PROBABILITIES, RANKING, deciding
 from builder.metrics import heads as several
+from builder.plan import blend
 from builder.runtime import combine
 from builder.runtime.contract import BY_HEAD
+from builder.runtime.decide import Decision, Step
 from builder.runtime.heads import IDENTITY, SIGMOID, SOFTMAX, slices
 
 if TYPE_CHECKING:
@@ -29,11 +33,13 @@ if TYPE_CHECKING:
     from builder.plan.members import Joined
     from builder.runtime.contract import Answer, Plan
 
-SERVED = ("accuracy", "f1_micro")  # by the most probable class
-DECIDED = {  # link of a head -> what metrics judge that is decided, and forms of a submission that hold it
-    SOFTMAX: ({LABELS, RANKING}, {"labels", "strings", *BY_HEAD}),
-    SIGMOID: ({LABELS, RANKING}, {"strings", "columns", "long"}),
-    IDENTITY: ({NUMBERS}, {"numbers", "long", *BY_HEAD}),
+SERVED = ("accuracy", "f1_micro", "auc")  # by the most probable class, or by the order of probabilities
+HEARD = 300_000  # rows times classes that the noise of labels is fitted on
+CLASSES, SHARES = {"labels", "strings", *BY_HEAD}, {"columns", "probability", "long"}
+DECIDED = {  # link of a head -> what a metric judges -> forms of a submission that hold what is decided for it
+    SOFTMAX: {LABELS: CLASSES, RANKING: CLASSES, PROBABILITIES: SHARES},
+    SIGMOID: {LABELS: {"strings", "columns", "long"}, RANKING: {"strings", "columns", "long"}},
+    IDENTITY: {NUMBERS: {"numbers", "long", *BY_HEAD}},
 }
 
 
@@ -51,20 +57,27 @@ def decided(made: Plan, together: Joined, metric: Metric, folder: Path | None = 
     return fit(made, metric, together.y[rows], values, together.folds[rows], folder)
 
 
+def _noise(y: Any, p: Any) -> Decision:
+    """What labels may be where `p` float (rows, classes) is right: some of them say nothing of their row."""
+    few = blend.sample(y, max(500, HEARD // p.shape[1]))
+    share, temperature = blend.label_noise(p[few], y[few])
+    return Decision((Step("noise", (round(share, 6), round(temperature, 6))),)) if share else Decision()
+
+
 def _open(answer: Answer, metric: Metric) -> bool:
     """Whether anything may be decided; of several heads each has a metric of its own."""
     if len(answer.heads) > 1:
         return answer.form in BY_HEAD
     link = answer.parts[0].link
-    judged, forms = DECIDED[link]
     served = link == SOFTMAX and metric.name in SERVED
-    return metric.prediction in judged and not served and answer.form in forms
+    return not served and answer.form in DECIDED[link].get(metric.prediction, ())
 
 
 def _of_one(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, _: Path | None) -> Plan:
     link, form = made.answer.parts[0].link, made.answer.form
     least = 1 if link == SIGMOID and form == "strings" else 0  # a cell of names may not be empty
-    found = deciding.fit(metric, y, values, folds, least)
+    shares = metric.prediction == PROBABILITIES
+    found = deciding.fit(metric, y, values, folds, least, [_noise] if shares else ())
     plain = deciding.plain(metric, y, values.shape[1], least)
     answer = made.answer if not found.decision.steps else replace(made.answer, decision=found.decision.to_json())
     made, foretold = replace(made, answer=answer), metric.or_none(y, values)
@@ -75,6 +88,8 @@ def _of_one(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, _: Path
     if found.decision == plain:
         return made
     what = "numbers" if link == IDENTITY else "labels"
+    if shares:
+        what = f"probabilities of labels, {found.decision.steps[0].values[0]:.1%} of which say nothing,"
     return _noted(made, f"{what} by {found.decision.kind}", metric, found.before, found.after)
 
 
@@ -83,7 +98,7 @@ def _of_heads(made: Plan, metric: Metric, y: Any, values: Any, folds: Any, folde
     heads, found, won = made.answer.heads, dict[str, deciding.Fitted](), 0.0
     each = several.each(metric.name, [head.name for head in heads], folder)
     for head, place, own, truth in zip(heads, slices(heads), each, several.apart(heads, y), strict=True):
-        if own.prediction not in DECIDED[head.link][0] - {RANKING} or own.name in SERVED:
+        if own.prediction not in DECIDED[head.link].keys() - {RANKING, PROBABILITIES} or own.name in SERVED:
             continue
         fitted = deciding.fit(own, truth, values[:, place], folds)
         if fitted.decision != deciding.plain(own, truth, len(head.classes)):

@@ -28,7 +28,7 @@ FORMS = {
 }
 SEVERAL = (*BY_HEAD, "columns", "long")  # forms that have room for several heads
 STEPS = {
-    SOFTMAX: ("clip", "round", "rank", "argmax", "threshold", "thresholds", "cuts", "top"),
+    SOFTMAX: ("clip", "round", "rank", "noise", "argmax", "threshold", "thresholds", "cuts", "top"),
     SIGMOID: ("clip", "round", "rank", "thresholds", "top"),
     IDENTITY: ("clip", "round", "rank", "cuts"),
 }  # of a decision

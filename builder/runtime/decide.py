@@ -2,7 +2,7 @@
 
 Expects: float (n, outputs), finite; a decision that was fitted at home on out-of-fold predictions.
 Produces: the decided answers, equal bit for bit at home and in the notebook: every row is decided in float64 by arithmetic whose
-    order is written down here. Only `rank` looks at more than one row.
+    order is written down here (`noise` raises to a power, whose last bit is numpy's). Only `rank` looks at more than one row.
 Never: fits anything, or decides differently because of what else is in a batch.
 
 The kinds, one after the other in a decision's steps; those of the second group come last:
@@ -10,6 +10,8 @@ The kinds, one after the other in a decision's steps; those of the second group 
     clip        low, high, low, high, ...     numbers into a range for each column
     round       step                          numbers to the nearest multiple of a step, halves up
     rank        -                             numbers to their rank in their column, above 0 up to 1; ties share their mean rank
+    noise       share, temperature            probabilities of classes, at a temperature, to those of labels of which a share is
+                                              drawn from all classes alike
 
     argmax      - or a weight for each class  int (n,): the class with the most weighted probability, the first of equals
     threshold   t                             int (n,): class 1 of two where its probability is at least t
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Decided = NDArray[Any]  # float64 (n, outputs), or int64 (n,) or (n, columns)
 
-NUMBERS = ("clip", "round", "rank")  # kinds that make numbers of numbers
+NUMBERS = ("clip", "round", "rank", "noise")  # kinds that make numbers of numbers
 LAST = ("argmax", "threshold", "thresholds", "cuts", "top")  # kinds that make classes of them
+TINY = 1e-12  # the least probability that is raised to a power
 
 
 class DecisionError(ValueError):
@@ -107,13 +110,14 @@ def _sound(step: Step) -> bool:
         return bool(values) and len(values) % 2 == 0 and all(a <= b for a, b in zip(values[::2], values[1::2], strict=True))
     if step.kind == "cuts":
         return bool(values) and list(values) == sorted(values)
-    if step.kind == "round":
-        return len(values) == 1 and values[0] > 0
-    if step.kind == "top":
-        return len(values) == 1 and values[0] >= 1 and float(values[0]).is_integer()
+    if step.kind == "noise":
+        return len(values) == 2 and 0 <= values[0] < 1 and values[1] > 0
     if step.kind == "argmax":
         return all(value > 0 for value in values)
-    return {"threshold": len(values) == 1, "thresholds": bool(values), "rank": not values}[step.kind]
+    if step.kind in {"round", "threshold", "top"}:
+        (value,) = values if len(values) == 1 else (-1.0,)
+        return {"round": value > 0, "threshold": len(values) == 1, "top": value >= 1 and value.is_integer()}[step.kind]
+    return bool(values) == (step.kind == "thresholds")  # a rank has none
 
 
 def apply(decision: Decision, p: Floats) -> Decided:
@@ -160,6 +164,20 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[place.reshape(-1)] / len(values))
 
 
+def _noise(step: Step, p: Floats) -> Decided:
+    (share, temperature), classes = step.values, p.shape[1]
+    raised = np.maximum(p, TINY) ** (1.0 / temperature)
+    return np.asarray((1.0 - share) * raised / _sum(raised)[:, None] + share / classes)
+
+
+def _sum(p: Floats) -> Floats:
+    """float64 (n,): of each row, from the first column to the last: in another order it would differ in the last bit."""
+    total = np.zeros(len(p))
+    for column in range(p.shape[1]):
+        total = total + p[:, column]
+    return total
+
+
 def _argmax(step: Step, p: Floats) -> Decided:
     weighted = p * np.asarray(step.values) if step.values else p
     return np.asarray(weighted.argmax(axis=1).astype(np.int64))
@@ -184,10 +202,7 @@ def expected(p: Floats) -> Floats:
     p = np.asarray(p, dtype=np.float64)
     if p.shape[1] == 1:
         return np.asarray(p[:, 0])
-    mean, total = np.zeros(len(p)), np.zeros(len(p))
-    for code in range(p.shape[1]):  # in this order: sums in another one differ in the last bit, and so would rows at a cut
-        mean = mean + p[:, code] * code
-        total = total + p[:, code]
+    mean, total = _sum(p * np.arange(p.shape[1])), _sum(p)  # a bit less, and a row at a cut would be another grade
     return np.asarray(np.divide(mean, total, out=np.zeros(len(p)), where=total > 0))
 
 
@@ -203,6 +218,7 @@ _STEPS = {
     "clip": _clip,
     "round": _round,
     "rank": _rank,
+    "noise": _noise,
     "argmax": _argmax,
     "threshold": _threshold,
     "thresholds": _thresholds,

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from builder import competition, metrics, pipeline
 from builder.metrics import deciding
@@ -14,18 +15,24 @@ from builder.workspace import write_text
 from tests import competitions, records
 
 
-def planned(workspace, animals, metric, odds):
-    """A plan of two families whose out-of-fold answers believe in the first class `odds` times as much as they should."""
+def planned(workspace, animals, metric, odds=1, *, skill=2.0, wrong=0, classes=("cat", "dog")):
+    """A plan of two families whose out-of-fold answers believe in the first class `odds` times as much as they should.
+
+    Every row whose number `wrong` divides was labelled by the toss of a coin.
+    """
     text = competitions.config(animals).replace('limit = "20min"', f'limit = "20min"\nmetric = "{metric}"')
     write_text(workspace.kernels / "animals" / "kernel.toml", text)
     kernel = pipeline.Kernel(workspace, "animals")
     ids, labels = records.rows_of(animals)
-    codes = np.array([("cat", "dog").index(label) for label in labels])
+    codes = np.array([classes.index(label) for label in labels])
+    if wrong:
+        tossed = np.arange(len(codes)) % wrong == 0
+        codes = np.where(tossed, np.random.default_rng(1).integers(0, 2, len(codes)), codes)
     oof = {}
     for seed, model in enumerate(("a", "b")):
-        found = records.predictions(codes, 2, skill=2.0, seed=seed) * (odds, 1)
+        found = records.predictions(codes, 2, skill=skill, seed=seed) * (odds, 1)
         oof[model] = {"identity": (found / found.sum(axis=1, keepdims=True)).astype(np.float32)}
-    facts = {"ids": ids, "folds": np.arange(len(ids)) // 2 % 2, "labels": labels, "classes": ("cat", "dog"), "name": "animals"}
+    facts = {"ids": ids, "folds": np.arange(len(ids)) // 2 % 2, "labels": labels, "classes": classes, "name": "animals"}
     made = records.version(kernel.config, workspace, 1, oof, **facts)
     exports = {made.version: records.export(kernel.config, made, oof)}
     members = stage.members(kernel.config, workspace.weights(kernel.name), exports)
@@ -49,3 +56,26 @@ def test_accuracy_is_served_by_the_most_probable_class(workspace, animals):
     plan, _ = planned(workspace, animals, "accuracy", 20)
     assert plan.answer.decision is None
     assert competition.read_table(animals / "sample_submission.csv").columns[1] == "label"
+
+
+@pytest.mark.parametrize("form", ["columns", "probability"])
+def test_probabilities_allow_for_labels_that_say_nothing(workspace, tmp_path, form):
+    classes = ("0", "1") if form == "probability" else ("cat", "dog")
+    root = competitions.write(tmp_path / "x", rows=800, form=form, classes=classes)
+    plan, together = planned(workspace, root, "logloss", skill=4.0, wrong=5, classes=classes)
+    (step,) = plan.answer.decision["steps"]
+    assert step["kind"] == "noise"
+    assert step["values"][0] == pytest.approx(0.2, abs=0.1)
+    assert any("of which say nothing" in note for note in plan.notes)
+    cells = answers.cells(plan.answer, choosing.pooled(plan, [together.oof[at] for at in choosing.used_by(plan, together)]))
+    p = cells[:, -1].astype(float)
+    assert metrics.get("logloss")(together.y, np.column_stack([1 - p, p])) == pytest.approx(plan.expected["score"], abs=0.02)
+    assert 0.85 < p.max() < 0.97
+    told = float(np.mean(np.maximum(p, 1 - p)))
+    assert np.mean((p > 0.5) == together.y) == pytest.approx(told, abs=0.05), "as sure as it is right"
+
+
+def test_probabilities_of_labels_that_are_all_told_are_as_they_are(workspace, tmp_path):
+    root = competitions.write(tmp_path / "x", rows=800, form="columns")
+    assert planned(workspace, root, "logloss", skill=4.0)[0].answer.decision is None
+    assert planned(workspace, root, "auc", skill=4.0, wrong=5)[0].answer.decision is None

@@ -19,6 +19,7 @@ EVERY = {
     "round": Decision((Step("clip", (0.0, 5.0) * 3), Step("round", (0.5,)))),
     "top": Decision((Step("top", (2,)),)),
     "rank": Decision((Step("rank"),)),
+    "noise": Decision((Step("noise", (0.1, 0.7)),)),
 }
 P = np.random.default_rng(0).dirichlet(np.ones(3), 50)
 
@@ -80,6 +81,14 @@ def test_known_answers(decision, rows, answers):
     assert decided(decision, rows) == answers
 
 
+@pytest.mark.parametrize(
+    ("share", "temperature", "row", "answer"),
+    [(0.2, 1.0, [1.0, 0.0], [0.9, 0.1]), (0.3, 1.0, [0.1, 0.2, 0.7], [0.17, 0.24, 0.59]), (0.0, 0.5, [0.75, 0.25], [0.9, 0.1])],
+)
+def test_noisy_labels_are_answered_by_what_they_may_be(share, temperature, row, answer):
+    assert apply(one("noise", share, temperature), np.array([row]))[0] == pytest.approx(answer)
+
+
 def test_minus_zero_is_zero():
     assert str(apply(one("round", 1.0), np.array([[-0.2]]))[0, 0]) == "0.0"
 
@@ -121,6 +130,12 @@ def test_answers_that_are_missing_are_refused():
         ({"steps": [{"kind": "round", "values": [0]}]}, "cannot have"),
         ({"steps": [{"kind": "top", "values": [1.5]}]}, "cannot have"),
         ({"steps": [{"kind": "argmax", "values": [0, 1]}]}, "cannot have"),
+        ({"steps": [{"kind": "noise", "values": [0.1]}]}, "cannot have"),
+        ({"steps": [{"kind": "noise", "values": [1.0, 1.0]}]}, "cannot have"),
+        ({"steps": [{"kind": "noise", "values": [0.1, 0.0]}]}, "cannot have"),
+        ({"steps": [{"kind": "rank", "values": [1]}]}, "cannot have"),
+        ({"steps": [{"kind": "thresholds", "values": []}]}, "cannot have"),
+        ({"steps": [{"kind": "round", "values": [1, 1]}]}, "cannot have"),
         ({"steps": [{"kind": "threshold", "values": [float("nan")]}]}, "not finite"),
         ({"steps": [{"kind": "argmax", "least": 1}]}, "at least 1"),
         ({"steps": [{"kind": "argmax", "weights": [1]}]}, "weights"),
