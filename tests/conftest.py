@@ -6,8 +6,13 @@ Nothing heavy is imported here: tests/runtime runs where only Kaggle's own packa
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes share the cores: with threads of their own in each, most of the time is spent waiting for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if importlib.util.find_spec("hypothesis"):
     from hypothesis import settings
