@@ -6,7 +6,8 @@ import pytest
 
 from builder.errors import UserError
 from builder.export import record as exported
-from builder.plan.members import backend_of
+from builder.plan.members import Member, backend_of
+from builder.runtime.contract import BACKENDS
 
 
 def chosen(backend, form):
@@ -19,6 +20,11 @@ def test_every_form_has_a_backend_of_its_own_where_none_is_chosen(form):
     own = exported.BACKENDS[form]
     assert chosen("auto", form) == own
     assert chosen(own, form) == own
+
+
+def test_a_member_of_which_nothing_is_said_runs_by_something_that_runs_onnx():
+    assert Member(None, None, None).backend == exported.BACKENDS["onnx"]
+    assert Member(None, None, None).backend in BACKENDS
 
 
 def test_trees_run_by_themselves_whatever_is_chosen_and_an_onnx_file_by_what_is_chosen():

@@ -144,3 +144,15 @@ def test_noise_keeps_rows_whole_and_counts_weigh_rows():
     y = p.argmax(axis=1)
     counts = np.r_[np.ones(20), np.zeros(30)]
     assert blend.temperature(p, 2 - y, counts) == pytest.approx(blend.temperature(p[:20], 2 - y[:20]))
+
+
+@pytest.mark.parametrize("truth", [0.5, 0.8, 1.25, 2.0])
+def test_a_temperature_is_found_in_a_few_steps(truth, monkeypatch):
+    """Halving the range from 1/4 to 4 would need more than twenty to come as near."""
+    draw = np.random.default_rng(0)
+    p = draw.dirichlet(np.ones(3), 2000)
+    y = (p.cumsum(axis=1) > draw.random((len(p), 1))).argmax(axis=1)
+    spoilt = blend.tempered(p, 1 / truth)
+    found = blend.temperature(spoilt, y)
+    monkeypatch.setattr(blend, "NEWTON", 6)
+    assert blend.temperature(spoilt, y) == pytest.approx(found, rel=1e-6)

@@ -52,6 +52,15 @@ def test_a_decision_that_wins_travels_with_the_plan_and_is_told(workspace, anima
     assert metric(together.y, codes[0]) > metric(together.y, codes[1]) + 0.05
 
 
+def test_a_forecast_moves_with_both_its_ends_by_what_a_decision_wins(workspace, animals):
+    plan, together = planned(workspace, animals, "f1_macro", 20)
+    assert plan.answer.decision
+    again = choosing.decided(plan, together, metrics.get("f1_macro"))
+    moved = [again.expected[key] - plan.expected[key] for key in ("low", "score", "high")]
+    assert moved[1] > 0.05
+    assert moved == pytest.approx([moved[1]] * 3)
+
+
 def test_accuracy_is_served_by_the_most_probable_class(workspace, animals):
     plan, _ = planned(workspace, animals, "accuracy", 20)
     assert plan.answer.decision is None

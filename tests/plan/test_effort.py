@@ -98,3 +98,11 @@ def test_one_row_and_no_money():
     assert (spent.stops.tolist(), spent.seconds) == ([-1], 0.0)
     spent = spend(np.zeros((0, 1)), np.array([2.0]), np.zeros(1), 2.0)
     assert (spent.stops.tolist(), spent.seconds) == ([0], 2.0)
+
+
+def test_a_hair_too_little_for_three_rows_is_enough_for_two():
+    """So little that it is lost when seconds are divided by the price of a row."""
+    spent = spend(np.zeros((0, 4)), np.array([1.0]), np.zeros(1), 3.0 - 1e-10)
+    assert (spent.stops.tolist(), spent.seconds) == ([0, 0, -1, -1], 2.0)
+    spent = spend(np.zeros((0, 4)), np.array([1.0]), np.zeros(1), 3.0)
+    assert (spent.stops.tolist(), spent.seconds) == ([0, 0, 0, -1], 3.0)

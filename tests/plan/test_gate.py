@@ -6,6 +6,8 @@ import pytest
 from builder.errors import GateError
 from tests import records
 
+from .test_heads import Case as Numbers
+from .test_heads import counts
 from .test_stage import CLASSES, Case
 
 
@@ -50,3 +52,29 @@ def test_rows_that_no_model_left_out_are_no_loss(workspace, animals):
     for array in case.exports["v001"].folder.rglob("*.npy"):
         np.save(array, np.full_like(np.load(array), np.nan))
     assert case.plan()[0].plan.units
+
+
+def numbers_off(workspace, root, *, sources, exports, allowed):
+    """A kernel of numbers: its one model missed each by `sources` as it was trained, and by `exports` as it was exported."""
+    more = f"\n[export]\nmax_score_drop = {allowed}\n"
+    case = Numbers(workspace, root, {"count": counts}, truth="numbers", metric="rmse", sample={"count": "0"}, more=more)
+    case.add(1, (1.0,))
+    (member,), y = case.members, case.read.y.reshape(-1, 1).astype(np.float32)
+    np.save(member.version.oof("m0", "identity"), y + np.float32(sources))
+    np.save(member.export.oof("m0", "identity"), y + np.float32(exports))
+    return case
+
+
+@pytest.mark.parametrize(
+    ("sources", "exports", "most"), [(2.0, 2.75, "0.5"), (0.0, 0.125, "0")], ids=["more than a share", "a share of nothing"]
+)
+def test_numbers_may_lose_a_share_of_their_error_and_no_more(workspace, tmp_path, sources, exports, most):
+    case = numbers_off(workspace, tmp_path, sources=sources, exports=exports, allowed=0.25)
+    with pytest.raises(GateError) as caught:
+        case.plan()
+    assert caught.value.expected == f"a loss of at most {most}"
+
+
+@pytest.mark.parametrize(("sources", "exports"), [(2.0, 2.25), (2.0, 1.0), (0.0, 0.0)])
+def test_numbers_that_lose_less_than_that_share_are_planned(workspace, tmp_path, sources, exports):
+    assert numbers_off(workspace, tmp_path, sources=sources, exports=exports, allowed=0.25).plan().units

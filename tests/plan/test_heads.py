@@ -229,6 +229,18 @@ def test_labels_in_strings_are_decided_by_thresholds_and_no_cell_is_empty(worksp
     assert metrics.get("f1_macro")(y, (values >= step["values"]).astype(float)) > metrics.get("f1_macro")(y, values)
 
 
+def test_labels_in_columns_may_all_be_absent_from_a_row(workspace, tmp_path):
+    columns = {label: (lambda draw: [str(int(draw.random() < 0.3)) for _ in range(ROWS)]) for label in LABELS}
+    case = Case(workspace, tmp_path, columns, truth="multilabel", metric="f1_macro", sample=dict.fromkeys(LABELS, "0"))
+    plan = case.add(1, (1.5, 1.0), bias=-2.0).plan()
+    (step,) = plan.answer.decision["steps"]
+    assert (plan.answer.form, step["kind"], step.get("least", 0)) == ("columns", "thresholds", 0)
+    y, values = answered(case, plan)
+    found = answers.cells(plan.answer, values).astype(float)
+    assert (found.sum(axis=1) == 0).any()
+    assert metrics.get("f1_macro")(y, found) > 0.8
+
+
 @pytest.mark.parametrize("form", ["columns", "long"])
 def test_labels_in_columns_are_probabilities_where_those_are_judged(workspace, tmp_path, form):
     columns = {label: (lambda draw: [str(int(draw.random() < 0.4)) for _ in range(ROWS)]) for label in LABELS}

@@ -62,6 +62,15 @@ def test_an_answer_is_the_prefix_that_it_says(world, course):
         np.testing.assert_allclose(played.answers[rows], blend.tempered(pooled, step.temperature), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["weighted", "geometric", "vote"])
+def test_every_prefix_that_is_asked_for_is_answered_whatever_the_blend(world, course, kind):
+    lengths = (1, 2, 4)
+    together = playing.prefixes(course, world.test, lengths, kind)
+    assert len(together) == len(lengths)
+    for length, answers in zip(lengths, together, strict=True):
+        np.testing.assert_array_equal(playing.prefixes(course, world.test, (length,), kind)[0], answers)
+
+
 def test_more_seconds_are_used_until_everything_has_run(world, course):
     everything = sum(step.seconds for step in course.steps) * N
     spent = [playing.play(course, world.test, share * everything).seconds / everything for share in (0.2, 0.5, 0.8, 1.0, 2.0)]

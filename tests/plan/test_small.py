@@ -161,6 +161,15 @@ def test_ticks_are_round_and_few_and_never_only_one():
     assert many == sorted(many)
 
 
+def test_ticks_are_times_that_people_count_in():
+    assert [curve.minutes(tick) for tick in curve._ticks(60, 1200)] == ["1 min", "2 min", "5 min", "10 min", "20 min"]
+    assert [curve.minutes(tick) for tick in curve._ticks(3600, 28800)] == ["1 h", "2 h", "4 h", "8 h"]
+
+
+def test_as_many_ticks_as_there_may_be_are_all_kept():
+    assert curve._ticks(0.001, 0.5) == list(curve.TICKS_S[: curve.MOST_TICKS])
+
+
 def test_a_bad_rival_takes_at_most_half_of_the_picture():
     point = lambda score, low=None, high=None: SimpleNamespace(  # noqa: E731
         score=score, low=score if low is None else low, high=score if high is None else high
@@ -197,6 +206,15 @@ def test_a_curve_in_characters_says_its_score_at_four_heights():
     assert [at for at, _ in said] == [0, 4, 7, 11]
 
 
+@pytest.mark.parametrize("reach", [2.4e-4, 2.4e-5, 2.4e-6])
+def test_the_four_scores_of_a_drawing_are_four_however_close_they_are(reach):
+    points = [Point(budget, score, score, score) for budget, score in ((1.0, 0.9 - reach), (10.0, 0.9))]
+    lines = curve.terminal(points, 5.0, "accuracy").splitlines()
+    said = [line.split()[0] for line in lines[: curve.HEIGHT] if line[:1] != " "]
+    assert len(said) == curve.LABELS
+    assert said == sorted(set(said), reverse=True)
+
+
 class Ground:
     """Three families: a good one, a bad one, and one that always says the same."""
 
@@ -223,3 +241,26 @@ def test_families_are_told_with_what_they_win_and_all_that_they_cost():
     assert (good.rho, bad.rho) == (pytest.approx(rho), pytest.approx(rho))
     unused = explain.tell(families, (0, 2, 0), (0, 2, 0), Ground(), marks, 10)[0]
     assert unused.text.startswith("dropped: accuracy 1.0000 alone")
+
+
+def told(*held):
+    """What is told of the three families when so many folds of each are in the plan."""
+    truth = np.array([1.0, 0.0, 1.0, 0.0])
+    marks = explain.Marks(ACCURACY, lambda p: float(((p[:, 0] > 0.5) == truth).mean()), lambda p: p[:, 0])
+    return explain.tell([Family(name, 1.0, (0, 1)) for name in ("good", "bad", "flat")], held, held, Ground(), marks, 10)
+
+
+def test_a_family_wins_what_the_score_would_lose_without_it_or_would_win_with_it():
+    assert [each.gain for each in told(2, 1, 0)] == [0.5, 0.0, 0.0], "both are right in 4 of 4, the bad one alone in 2"
+    assert [each.gain for each in told(0, 2, 0)] == [0.5, 0.0, 0.0], "the good one, dropped, would make 4 of 2"
+
+
+def test_a_family_that_is_alone_in_a_plan_is_told_to_win_nothing_over_the_others():
+    good = told(2, 0, 0)[0]
+    assert (good.gain, good.kept) == (0.0, 2)
+    assert ", +0.0000 for " in good.text
+
+
+def test_the_likeness_to_others_that_always_say_the_same_is_told_as_one():
+    good, _, flat = told(1, 0, 1)
+    assert (good.rho, flat.rho) == (1.0, 1.0)

@@ -266,6 +266,17 @@ def test_the_plan_says_where_its_prices_were_measured(case, measured_on, told):
     assert {unit.seconds for unit in plan.units} == {0.003}
 
 
+def test_what_a_run_on_the_stand_in_took_counts_until_the_machine_itself_has_run(case):
+    case.add(1, {"resnet": (1.5, 0)})
+    export = case.exports["v001"]
+    for machine, ms in (("standin", 4.0), (case.config.competition.machine, 3.0)):
+        units = {model.file: record.UnitPrice("onnxruntime", 8, ms, 900.0, 30.0, 800.0) for model in export.models}
+        record.Prices(machine, {}, units).write(export.folder)
+        plan = case.plan()[0].plan
+        assert plan.expected["prices_from"] == f"a run on {machine}"
+        assert {unit.seconds for unit in plan.units} == {ms / 1e3}
+
+
 @pytest.mark.parametrize("blend", ["mean", "weighted", "geometric", "rank", "vote", "stack"])
 def test_every_blend_travels_as_data_and_promises_a_score(case, blend):
     case.add(1, {"resnet": (1.5, 0), "effnet": (1.2, 1)})
