@@ -12,9 +12,11 @@ OTHER  := $(VENV)/client-2.2.5
 # Packages of Kaggle's image, oldest and newest that notebooks still run on: the travelling runtime is tested against both.
 IMAGES := tests/images/2026-05.txt tests/images/2026-08.txt
 
-# Three tests at a time, a file's tests in one process: most of them wait for processes that they started.
+# Three tests at a time, a file's tests in one process, in the order of tests/conftest.py: most of them wait for processes that they
+# started.
 JOBS   ?= 3
-PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+SPREAD := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(SPREAD)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check fix reference test test-all test-images bench coverage mutants clean
@@ -64,7 +66,7 @@ bench: $(READY)  ## everything with a time in it
 
 coverage: $(READY)  ## how much of the source every test together runs, child processes included; fails when that is too little
 	rm -f $(VENV)/.coverage $(VENV)/.coverage.*
-	$(BIN)/python -m coverage run -m pytest --numprocesses $(JOBS) --dist loadfile -p tests.measured -m 'not bench'
+	$(BIN)/python -m coverage run -m pytest $(SPREAD) -p tests.measured -m 'not bench'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m tests.covered
 

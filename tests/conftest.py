@@ -7,8 +7,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 
 import pytest
+
+# Files that take longest go first: nobody waits for a last one while the other cores have nothing left to do.
+LONGEST = (
+    "e2e/test_demo.py", "test_joint_road.py", "test_cells_road.py", "test_heads_road.py", "train/test_several.py",
+    "export/test_families.py", "e2e/test_examples.py", "e2e/test_own_competition.py", "e2e/test_adopted.py",
+    "runtime/test_real.py", "docs/test_tutorial.py", "rehearse/test_faults.py", "test_mutations.py",
+    "export/test_stage.py", "test_pipeline.py", "standin/test_server.py", "runtime/test_run.py",
+    "rehearse/test_engine.py", "runtime/test_faults.py", "remote/test_flow.py",
+)  # fmt: skip
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: with threads of their own in each, most of the time is spent waiting for one another.
@@ -20,6 +30,11 @@ if importlib.util.find_spec("hypothesis"):
     # The same examples on every machine, no time in any verdict, and no folder left behind.
     settings.register_profile("kkb", derandomize=True, deadline=None, database=None)
     settings.load_profile("kkb")
+
+
+def pytest_collection_modifyitems(items):
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""The three places that name the checks, Makefile, pre-commit and CONTRIBUTING, name the same."""
+"""The three places that name the checks, Makefile, pre-commit and CONTRIBUTING, name the same, and the order of tests is kept."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import LONGEST
 
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
@@ -21,3 +23,8 @@ def test_contributing_names_targets_that_exist():
     named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
     assert named
     assert named <= targets
+
+
+def test_files_that_are_run_first_exist_and_are_run_in_that_order():
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
+    assert "--no-loadscope-reorder" in (ROOT / "Makefile").read_text("utf-8")
