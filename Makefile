@@ -76,7 +76,7 @@ mutants: $(READY)  ## changes of the planner, the clock and the blends that no t
 test-images: $(IMAGES:tests/images/%.txt=$(VENV)-%/.ready)  ## the travelling runtime with the packages of Kaggle's images
 	@set -e; for image in $(IMAGES:tests/images/%.txt=%); do \
 	  echo "tests/runtime with the packages of $$image"; \
-	  $(VENV)-$$image/bin/python -m pytest -m 'not bench' -p no:cacheprovider tests/runtime; \
+	  $(VENV)-$$image/bin/python -m pytest $(SPREAD) -m 'not bench' -p no:cacheprovider tests/runtime; \
 	done
 
 $(VENV)-%/.ready: tests/images/%.txt
