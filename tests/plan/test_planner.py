@@ -199,3 +199,11 @@ def test_caruana_picks_the_best_family_first_and_repeats_none():
     order = blend.caruana(world.oof, world.y, LOGLOSS, 10)
     assert order[0] == 1
     assert len(set(order)) == len(order)
+
+
+@pytest.mark.parametrize(("rows", "known"), [(planner.FEWEST_WEIGHED, [0, 1]), (planner.FEWEST_WEIGHED - 1, [])])
+def test_the_fewest_rows_that_are_said_to_be_weighed_by_are_enough(rows, known):
+    world = World(0, (1.0, 1.5), rows=rows)
+    found, seen, notes = planner.weighable(world.families, world.evidence)
+    assert (found, seen.sum(), len(notes)) == (known, rows, 0 if known else 1)
+    assert known or f"{rows} out-of-fold rows are too few to weigh by: {rows + 1} are the fewest" in notes[0]

@@ -229,3 +229,61 @@ def test_rows_are_drawn_by_what_is_lost_on_them_as_many_as_were_asked_for(limit)
     perhaps = importance > importance.min() * (1 + 1e-9)
     by_chance = (importance * (loss + FLOOR * loss.mean())[rows])[perhaps]
     np.testing.assert_allclose(by_chance, by_chance[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_the_last_second_of_a_budget_may_be_spent(few):
+    world = World(0, (1.0, 2.0), rows=60)
+    search = search_of(world.oof, world.y, [1.0, 3.0], few=few)
+    assert search.best(1.0).chain == (0,)
+    assert search.best(3.0).chain == (1,)
+    assert set(search._all(3.0)) == {(1, 0), (0, 1)}
+
+
+def test_where_there_are_few_holdings_greedy_is_not_trusted():
+    """A cheap family, always the next one by density, leaves no seconds for the third of the better ones."""
+    world = World(0, (2.0, 2.0, 2.0, 1.8), rows=300)
+    search = search_of(world.oof, world.y, [10.0, 10.0, 10.0, 1.0])
+    found = search.best(30.0)
+    assert min(search.grow(seed, 30.0).loss for seed in search._seeds(30.0)) > found.loss + 1e-3, "or there was nothing to find"
+    assert found.chain == (0, 1, 2)
+    assert found.loss == min(search.loss(holding) for holding in search._all(30.0))
+
+
+def test_every_pair_is_a_seed_of_as_many_families_as_that_is_said_of_and_none_of_more(monkeypatch):
+    monkeypatch.setattr("builder.plan.search.PAIRS", 3)
+    for count, longest in ((3, 2), (4, 1)):
+        world = World(0, (1.0,) * count, rows=60)
+        seeds = list(search_of(world.oof, world.y, [1.0] * count)._seeds(9.0))
+        assert {frozenset(seed) for seed in seeds if len(seed) == 2} == {
+            frozenset(pair) for pair in itertools.combinations(range(count), 2) if longest == 2
+        }
+        assert {seed for seed in seeds if len(seed) == 1} == {(f,) for f in range(count)}
+
+
+def test_folds_that_no_row_can_price_come_by_weight_per_second():
+    world = World(0, (2.0, 2.0), rows=120)
+    search = Search(Subsets(world.oof, world.y, equal=True), None, Prices((2.0, 1.0)), [3, 3])
+    assert search.finish((0, 1), np.array([0.5, 0.5])) == (0, 1, 1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("seed", "skill", "harm", "taken"), [(3, 1.5, 0.02, True), (0, 1.0, 0.25, False)])
+def test_a_family_with_weight_is_taken_into_seconds_to_spare_when_it_costs_next_to_nothing(seed, skill, harm, taken):
+    world = World(seed, (2.0, skill), rows=300, few=10, test=10)
+    search = Search(Subsets(world.oof, world.y, equal=True), None, Prices((1.0, 1.0)), [1, 1])
+    assert search.loss((1, 1)) / search.loss((1, 0)) == pytest.approx(1 + harm, abs=0.01)
+    assert search.finish((0,), np.array([0.5, 0.5])) == ((0, 1) if taken else (0,))
+
+
+def test_a_family_of_which_no_fold_is_held_says_nothing_whatever_its_weight():
+    world = World(2, (1.0, 1.5, 2.0))
+    folds, counts = folding.Folds(world.unlabelled), np.array([3, 2, 0])
+    without, strange = np.array([0.5, 0.5, 0.0]), np.array([0.5, 0.5, 0.9])
+    np.testing.assert_array_equal(folds.pooled(strange, counts), folds.pooled(without, counts))
+    assert folds.gain(strange, counts, 1.0) == folds.gain(without, counts, 1.0)
+
+
+def test_one_fold_of_a_family_is_never_at_odds_with_others():
+    world = World(2, (1.0, 2.0))
+    assert folding.Folds(world.unlabelled).unrest.min() > 0
+    assert folding.Folds(world.unlabelled[:, :1]).unrest.tolist() == [0, 0]

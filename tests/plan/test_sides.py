@@ -34,6 +34,23 @@ def test_the_slope_is_how_fast_the_loss_falls(world):
         assert slope[family] == pytest.approx((below - above) / (2 * step), abs=2e-3)
 
 
+def test_the_bend_is_how_fast_the_slope_falls_where_the_blend_is_right(world):
+    weights, step = np.array([0.1, 0.2, 0.3, 0.4]), 1e-2
+    truth = blend.pooled(world.oof, weights).T / np.float32(len(world.y))
+    side = sides.Side(world.oof.transpose(0, 2, 1).copy(), truth.astype(np.float32))
+    bend = side.bend(weights, np.arange(4))
+    for family in range(4):
+        below, above = (side.slope(weights + sign * step * np.eye(4)[family]) for sign in (-1, 1))
+        np.testing.assert_allclose(bend[family], (below - above) / (2 * step), atol=0.02 * abs(bend).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_round_goes_most_of_the_way_to_the_best_weights(seed):
+    world, start = World(seed, (1.0, 1.5, 1.2)), np.array([0.6, 0.2, 0.2])
+    one, all_the_way = (sides.best([sides.labelled(world.oof, world.y)], start, rounds=rounds) for rounds in (1, 30))
+    assert np.linalg.norm(one - all_the_way) < 0.2 * np.linalg.norm(start - all_the_way)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_after_the_temperature_lose_no_more_than_weights_before_it(seed):
     world = World(seed, (0.6, 1.0, 1.4, 1.6, 1.7))

@@ -1,5 +1,7 @@
 """What a plan says in numbers: trust in folds, merits, intervals, ranges of curves, stops; and probabilities at their ends."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,39 @@ def test_every_prefix_before_the_first_stop_is_a_stop_where_seconds_run_short():
     assert effort.stops == (1, 2, 3, 5)
     assert effort.common == 3
     assert effort.worth == (0.0, 0.0, 2.0)
+
+
+def test_tiers_are_tried_on_the_lane_that_is_best_with_simple_rules(judged, monkeypatch):
+    monkeypatch.setattr("builder.plan.planner.TIERED", 1)
+    judge, lanes, budget = judged
+    tried, best = planner._trials(lanes[:3], judge, budget), {}
+    for trial in tried:
+        if trial.effort.kind != "tiers":
+            best[trial.lane.name] = max(best.get(trial.lane.name, -np.inf), judge.merit(trial))
+    assert len(best) == 3
+    assert {trial.lane.name for trial in tried if trial.effort.kind == "tiers"} == {max(best, key=best.get)}
+    assert {trial.lane.name for trial in tried if trial.effort.kind == "queue"} == set(best)
+
+
+def test_a_score_that_there_is_on_no_rows_has_no_interval():
+    ground = SimpleNamespace(y=np.zeros(8, int))
+    trial = SimpleNamespace(answers=np.full((8, 2), 0.5))
+    assert np.isnan(Judge(ground, None, metrics.get("auc")).margin(trial)).all()
+
+
+def test_rows_on_which_one_of_two_has_no_score_tell_nothing_of_their_difference():
+    varied = metrics.Metric("varied", True, lambda _, p: float(p[:, 0].mean() if np.ptp(p) else np.nan))
+    judge = Judge(SimpleNamespace(y=np.arange(8) % 2), None, varied)
+    some, none = (SimpleNamespace(answers=np.array([[a, 1 - a]] * 4 + [[b, 1 - b]] * 4)) for a, b in ((0.2, 0.7), (0.5, 0.5)))
+    assert [judge._told_error(*pair) for pair in ((some, none), (none, some), (none, none))] == [np.inf] * 3
+    assert 0 <= judge._told_error(some, some) < np.inf
+
+
+def test_rows_of_one_fold_are_judged_in_two_halves():
+    draw = np.random.default_rng(0)
+    y = (draw.random((30, 2)) < 0.4).astype(int)
+    oof = 1 / (1 + np.exp(-(draw.normal(0, 1, (2, 30, 2)) + 2 * y - 1)))
+    known, units, halves = metrics.get("mean(logloss)"), [(0, 0), (1, 0)], np.arange(30) % 2
+    told = [labelled.prefix_tables("geometric", oof, y, units, folds, known) for folds in (np.zeros(30), halves)]
+    assert told[0] == told[1]
+    assert None not in [table.score for table in told[0]]
