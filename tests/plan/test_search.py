@@ -11,7 +11,7 @@ from builder.plan import blend, planner
 from builder.plan import folds as folding
 from builder.plan.prices import Prices
 from builder.plan.search import Search, hull
-from builder.plan.subsets import FLOOR, Subsets, informative
+from builder.plan.subsets import FLOOR, GAP, Subsets, informative
 
 from .arrays import World
 from .test_blend import families
@@ -67,6 +67,14 @@ def test_fast_losses_are_those_of_their_weights_and_no_worse_than_of_the_best_un
     assert own.sum() == pytest.approx(1, abs=1e-5)
     told = blend.logloss(blend.tempered(blend.pooled(oof, own), subsets.temperature(everything)), y)
     assert subsets.loss(everything) == pytest.approx(told, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_of_a_batch_are_as_near_to_the_best_ones_as_is_said(seed):
+    world = World(seed, (1.0, 1.5, 2.0, 2.0, 2.1, 0.3), seconds=[1.0] * 6)
+    exact = blend.logloss(blend.pooled(world.oof, blend.convex_weights(world.oof, world.y)), world.y)
+    found = Subsets(world.oof, world.y, refined=0).weights(frozenset(range(6)))
+    assert blend.logloss(blend.pooled(world.oof, found), world.y) - exact < GAP
 
 
 def test_losses_do_not_depend_on_what_was_asked_with_them():
