@@ -67,13 +67,17 @@ def test_accuracy_is_served_by_the_most_probable_class(workspace, animals):
     assert competition.read_table(animals / "sample_submission.csv").columns[1] == "label"
 
 
-@pytest.mark.parametrize("form", ["columns", "probability"])
+@pytest.mark.parametrize("form", ["columns", *(pytest.param(form, marks=pytest.mark.slow) for form in ("probability", "long"))])
 def test_probabilities_allow_for_labels_that_say_nothing(workspace, tmp_path, form):
     classes = ("0", "1") if form == "probability" else ("cat", "dog")
-    root = competitions.write(tmp_path / "x", rows=800, form=form, classes=classes)
+    root = competitions.write(tmp_path / "x", rows=800, form="columns" if form == "long" else form, classes=classes)
+    if form == "long":
+        ids = competition.read_table(root / "sample_submission.csv")["image_id"]
+        cells = [[f"{name}_{label}", "0.5"] for name in ids for label in classes]
+        competitions.table(root / "sample_submission.csv", ["image_id", "probability"], cells)
     plan, together = planned(workspace, root, "logloss", skill=4.0, wrong=5, classes=classes)
     (step,) = plan.answer.decision["steps"]
-    assert step["kind"] == "noise"
+    assert (plan.answer.form, step["kind"]) == (form, "noise")
     assert step["values"][0] == pytest.approx(0.2, abs=0.1)
     assert any("of which say nothing" in note for note in plan.notes)
     cells = answers.cells(plan.answer, choosing.pooled(plan, [together.oof[at] for at in choosing.used_by(plan, together)]))

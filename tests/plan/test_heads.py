@@ -154,6 +154,13 @@ def test_several_heads_are_blended_and_decided_each_on_its_own(several):
     assert scores[0] > scores[1]
 
 
+def test_heads_that_the_most_probable_class_serves_are_not_decided(several):
+    competition = several.config.competition.model_copy(update={"metric": "kind=accuracy, size=accuracy"})
+    several.config = several.config.model_copy(update={"competition": competition})
+    plan = several.add(1, (2.0, 1.0), bias=2.0).plan()
+    assert [head.decision for head in plan.answer.heads] == [None, None]
+
+
 @pytest.mark.parametrize("form", ["heads", "long-heads"])
 def test_classes_and_numbers_are_blended_and_decided_each_on_its_own(workspace, tmp_path, form):
     columns = {"kind": one_of("cat", "dog", "eel"), "size": rare("big", "small"), "count": counts}
