@@ -77,6 +77,15 @@ def test_weights_of_a_batch_are_as_near_to_the_best_ones_as_is_said(seed):
     assert blend.logloss(blend.pooled(world.oof, found), world.y) - exact < GAP
 
 
+def test_whatever_is_asked_first_of_a_subset_is_answered():
+    oof, y = families(3, 3)
+    both, known = frozenset((0, 2)), Subsets(oof, y)
+    known.losses([both])
+    assert Subsets(oof, y).temperature(both) == known.temperature(both)
+    np.testing.assert_array_equal(Subsets(oof, y).weights(both), known.weights(both))
+    np.testing.assert_array_equal(Subsets(oof, y).promise(both), known.promise(both))
+
+
 def test_losses_do_not_depend_on_what_was_asked_with_them():
     oof, y = families(3, 5)
     subsets = [frozenset(s) for k in (1, 2, 3) for s in itertools.combinations(range(5), k)]
