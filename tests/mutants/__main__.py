@@ -30,7 +30,7 @@ SLOWEST_S = 20  # a test that takes longer judges nothing here: it would be repe
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="these, whatever the page has (default: all)")
-    parser.add_argument("--each", type=int, default=24, help="changes tried of each file of plan/ (default: %(default)s)")
+    parser.add_argument("--each", type=int, default=16, help="changes tried of each file of plan/ (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     asked = parser.parse_args()
     known = json.loads(KNOWN.read_text("utf-8")) if KNOWN.exists() else {}
