@@ -67,7 +67,7 @@ def test_accuracy_is_served_by_the_most_probable_class(workspace, animals):
     assert competition.read_table(animals / "sample_submission.csv").columns[1] == "label"
 
 
-@pytest.mark.parametrize("form", ["columns", *(pytest.param(form, marks=pytest.mark.slow) for form in ("probability", "long"))])
+@pytest.mark.parametrize("form", ["columns", "probability", "long"])
 def test_probabilities_allow_for_labels_that_say_nothing(workspace, tmp_path, form):
     classes = ("0", "1") if form == "probability" else ("cat", "dog")
     root = competitions.write(tmp_path / "x", rows=800, form="columns" if form == "long" else form, classes=classes)
