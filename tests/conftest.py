@@ -13,11 +13,11 @@ import pytest
 
 # Files that take longest go first: nobody waits for a last one while the other cores have nothing left to do.
 LONGEST = (
-    "e2e/test_demo.py", "test_joint_road.py", "test_cells_road.py", "test_heads_road.py", "train/test_several.py",
-    "export/test_recurrent.py", "export/test_families.py", "e2e/test_examples.py", "e2e/test_own_competition.py",
-    "e2e/test_adopted.py", "runtime/test_real.py", "docs/test_tutorial.py", "rehearse/test_faults.py", "test_mutations.py",
-    "export/test_stage.py", "test_pipeline.py", "standin/test_server.py", "runtime/test_run.py",
-    "rehearse/test_engine.py", "runtime/test_faults.py", "remote/test_flow.py",
+    "test_heads_road.py", "train/test_several.py", "export/test_families.py", "test_cells_road.py",
+    "test_joint_road.py", "e2e/test_demo.py", "e2e/test_examples.py", "rehearse/test_faults.py",
+    "e2e/test_own_competition.py", "e2e/test_adopted.py", "docs/test_tutorial.py", "export/test_recurrent.py",
+    "runtime/test_real.py", "rehearse/test_engine.py", "test_mutations.py", "export/test_stage.py", "test_pipeline.py",
+    "standin/test_server.py", "runtime/test_run.py", "runtime/test_faults.py", "remote/test_flow.py",
 )  # fmt: skip
 
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -413,6 +413,7 @@ def test_plans_of_one_class_per_row_say_nothing_of_heads():
             "a blend 'stack' of a head of link 'sigmoid'",
         ),
         (labels(answer={"decision": steps("argmax")}), "the answer of link 'sigmoid' is decided by 'argmax'"),
+        (labels(answer={"decision": steps("noise", 0.1, 1.0)}), "the answer of link 'sigmoid' is decided by 'noise'"),
         (labels(answer={"decision": steps("thresholds", 0.5)}), "'thresholds' is for 1 outputs, found 2"),
         (labels("strings", ("tags",), answer={"decision": steps("rank")}), "needs thresholds or the top classes"),
         (

@@ -36,6 +36,25 @@ def test_sample_values_are_the_fallback_and_its_order_wins():
 
 
 @pytest.mark.parametrize(
+    ("form", "columns", "cells"),
+    [
+        ("columns", ("p_a", "p_b"), [["x", "0.1", "0.9"], ["y", "0.7", "0.3"]]),
+        ("probability", ("p",), [["x", "0.9"], ["y", "0.3"]]),
+        ("long", ("p",), [["x_a", "0.1"], ["x_b", "0.9"], ["y_a", "0.7"], ["y_b", "0.3"]]),
+    ],
+)
+def test_probabilities_of_noisy_labels_are_submitted_in_every_form_that_holds_shares(form, columns, cells):
+    noisy = {"steps": [{"kind": "noise", "values": [0.2, 1.0]}]}
+    shares = Answer(
+        "submission.csv", "id", form, columns, ("a", "b"), key="{id}_{class}" if form == "long" else "", decision=noisy
+    )
+    found = rows(submission.template(shares, ["x", "y"], None, PRIOR), [[0.0, 1.0], [0.75, 0.25]])
+    assert [[name, *map(float, values)] for name, *values in found] == [
+        [name, *(pytest.approx(float(value)) for value in values)] for name, *values in cells
+    ]
+
+
+@pytest.mark.parametrize(
     "given",
     [sample(["x", "z"], p_a=["1", "1"], p_b=["0", "0"]), sample(["x", "y"], p_a=["", "1"], p_b=["0", "0"]), sample(["x", "y"])],
 )
