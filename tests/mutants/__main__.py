@@ -40,7 +40,7 @@ def main() -> None:
         running.preload()
         for room in sorted({path.parent.name for path in files}):
             check_room([path for path in files if path.parent.name == room], TESTS[room], asked.each, known)
-    sys.exit(page.write(known))
+    sys.exit(page.write({str(path): known[str(path)] for path in files if tried_as_it_is(path, known)}))
 
 
 def settled(path: Path, told: dict | None, each: int) -> bool:
@@ -51,6 +51,10 @@ def settled(path: Path, told: dict | None, each: int) -> bool:
     return told["digest"] == page.digest(path.read_text("utf-8")) and told["tried"] >= enough
 
 
+def tried_as_it_is(path: Path, known: dict) -> bool:
+    return known.get(str(path), {}).get("digest") == page.digest(path.read_text("utf-8"))
+
+
 def check_room(files: list[Path], folders: list[str], each: int, known: dict) -> None:
     tests = lines(files[0].parent, folders)
     for path in files:
@@ -58,9 +62,8 @@ def check_room(files: list[Path], folders: list[str], each: int, known: dict) ->
         digest = page.digest(source)
         found = changes.mutants(source)
         chosen = found if path in ALL else sample(found, path, each)
-        before = known.get(str(path), {})
-        same = before.get("digest") == digest
-        outcomes = {key: how for key, how in before["outcomes"].items() if how != "passed"} if same else {}
+        before = known[str(path)]["outcomes"] if tried_as_it_is(path, known) else {}
+        outcomes = {key: how for key, how in before.items() if how != "passed"}
         for mutant in chosen:
             if mutant.key not in outcomes:
                 outcomes[mutant.key] = judged(path, source, mutant, tests)
