@@ -52,9 +52,8 @@ def test_a_worker_that_dies_leaves_no_child(kaggle, rerun):
 def test_an_interrupted_notebook_ends_its_workers_and_their_children(kaggle, wheel):
     tree = Tree(kaggle, samples=20, units=UNITS)
     path, told = forking(tree, "time.sleep(300)")
-    ours = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it, and so would the notebook
+    # Jobs in the background of a shell ignore interrupts, and what they start inherits that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = tree.start(tree.notebook(tree.with_runtime(wheel), hooks=path, settings={"workers": 2}))
     signal.signal(signal.SIGINT, ours)
     for _ in range(1200):
