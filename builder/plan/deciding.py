@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from builder.runtime.contract import Answer, Plan
 
 SERVED = ("accuracy", "f1_micro", "auc")  # by the most probable class, or by the order of probabilities
-HEARD = 300_000  # rows times classes that the noise of labels is fitted on
-CLASSES, SHARES = {"labels", "strings", *BY_HEAD}, {"columns", "probability", "long"}
+HEARD = 60_000  # rows times classes that the noise of labels is fitted on
+CLASSES, SHARES, THERE = {"labels", "strings", *BY_HEAD}, {"columns", "probability", "long"}, {"strings", "columns", "long"}
 DECIDED = {  # link of a head -> what a metric judges -> forms of a submission that hold what is decided for it
     SOFTMAX: {LABELS: CLASSES, RANKING: CLASSES, PROBABILITIES: SHARES},
-    SIGMOID: {LABELS: {"strings", "columns", "long"}, RANKING: {"strings", "columns", "long"}},
+    SIGMOID: {LABELS: THERE, RANKING: THERE},
     IDENTITY: {NUMBERS: {"numbers", "long", *BY_HEAD}},
 }
 

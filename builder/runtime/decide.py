@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .combine import TINY
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 NUMBERS = ("clip", "round", "rank", "noise")  # kinds that make numbers of numbers
 LAST = ("argmax", "threshold", "thresholds", "cuts", "top")  # kinds that make classes of them
-TINY = 1e-12  # the least probability that is raised to a power
 
 
 class DecisionError(ValueError):

@@ -232,7 +232,7 @@ print(json.dumps([outcome.status, outcome.failure, outcome.peak_mb, list(outcome
 """
 LOOK_SMALL = """
 import os, socket
-print(os.getuid(), os.path.exists("/root/.profile"), os.access("/usr/bin", os.W_OK))
+print(os.getuid(), os.path.exists({outside!r}), os.access("/usr/bin", os.W_OK))
 try:
     socket.create_connection(("192.0.2.1", 80), timeout=2)
 except OSError as error:
@@ -256,7 +256,8 @@ def test_no_root_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
     home = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
     try:
         shutil.copytree(Path(isolation.__file__).parents[1], home / "builder", ignore=shutil.ignore_patterns("__pycache__"))
-        (home / "look.py").write_text(LOOK_SMALL)
+        (home / "outside").write_text("everybody may read this, but for whom is isolated")
+        (home / "look.py").write_text(LOOK_SMALL.format(outside=str(home / "outside")))
         for path in (home, *home.rglob("*")):
             path.chmod(0o777 if path.is_dir() else 0o644)
         become = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
