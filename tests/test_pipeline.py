@@ -132,6 +132,13 @@ def test_open_keys_are_filled_from_the_files_and_written_ones_stay(kernel, anima
     assert found.data.image == "train_images/{image_id}.png"
 
 
+def shown(kernel, session):
+    """The formats of each value that the executed notebook of a rehearsal's session displays."""
+    notebook = json.loads((kernel.workspace.runs("animals") / "rehearsal" / session / "executed.ipynb").read_text())
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return [set(output["data"]) for output in outputs if "data" in output]
+
+
 def test_a_rehearsal_is_honest_scored_and_not_repeated(kernel):
     """The rendered notebook, twice in the sandbox: on the visible rows, then on training rows, each by the other fold's model."""
     prepared(kernel)
@@ -146,6 +153,8 @@ def test_a_rehearsal_is_honest_scored_and_not_repeated(kernel):
     assert "no network" in " ".join([*found.enforced, *found.not_enforced])
     submission = kernel.workspace.runs("animals") / "rehearsal" / "rerun" / "working" / "submission.csv"
     assert len(submission.read_text().splitlines()) == 61
+    assert shown(kernel, "commit") == [{"image/png", "text/plain"}, {"text/html", "text/plain"}], "the picture and the table"
+    assert shown(kernel, "rerun") == [], "nobody sees a rerun, and its seconds are the samples'"
     assert pipeline.rehearse(kernel, again=False) == found
     assert kernel.fresh["rehearse"] is False
     assert rehearsing.load(kernel.workspace.runs("animals") / "rehearsal") == found

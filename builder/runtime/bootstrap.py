@@ -43,4 +43,4 @@ os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (RUNTIME, os.environ
 
 import kkb_runtime.packages  # noqa: E402
 
-kkb_runtime.packages.provide(DATASETS)
+_ = kkb_runtime.packages.provide(DATASETS)  # a cell shows its last value

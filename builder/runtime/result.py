@@ -8,7 +8,7 @@ Never: computes anything that run.json does not hold.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Picture:
     """A PNG that notebooks display by themselves."""
 
-    png: bytes
+    png: bytes = field(repr=False)  # what shows text shows the name alone
 
     def _repr_png_(self) -> bytes:
         return self.png
@@ -74,6 +74,17 @@ class Result:
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         return Picture(stream.getvalue())
+
+    def show(self) -> None:
+        """The picture and the table, below the cell. Nothing in the rerun: nobody sees it, and drawing takes seconds."""
+        if self.run["rerun"]:
+            return
+        try:
+            from IPython.display import display
+        except ImportError:
+            print(self.table())  # noqa: T201  where no notebook is
+        else:
+            display(*filter(None, [self.picture()]), self.table())  # type: ignore[no-untyped-call]
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html())

@@ -327,7 +327,7 @@ def test_repeated_ids_are_refused(kaggle):
         kkb_runtime.run(tree.plan, tree.datasets)
 
 
-def test_the_result_shows_itself(kaggle):
+def test_the_result_shows_itself(kaggle, capsys):
     tree = Tree(kaggle, samples=3)
     result = kkb_runtime.run(tree.plan, tree.datasets)
     assert result.curve[0][1] == 0
@@ -335,6 +335,19 @@ def test_the_result_shows_itself(kaggle):
     assert "v001:m0" in result._repr_html_()
     picture = result.picture()
     assert picture is None or picture._repr_png_().startswith(b"\x89PNG")
+    result.show()  # outside a notebook as text
+    told = capsys.readouterr().out
+    assert "v001:m0" in told
+    assert len(told) < 1000, "no picture is written as text"
+
+
+def test_a_rerun_shows_nothing(kaggle, capsys, monkeypatch):
+    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
+    tree = Tree(kaggle, samples=3)
+    result = kkb_runtime.run(tree.plan, tree.datasets)
+    capsys.readouterr()
+    result.show()
+    assert capsys.readouterr().out == ""
 
 
 def test_a_rehearsal_without_any_honest_unit_is_no_result(kaggle):
