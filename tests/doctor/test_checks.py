@@ -208,7 +208,7 @@ def test_a_remedy_for_an_open_file_mends_it(tmp_path):
 
     kaggle_json(tmp_path, KEY, 0o644)
     (one,) = [one for one in credentials.credentials({}, tmp_path) if one.code == "credentials-open"]
-    subprocess.run(one.remedy.split(), check=True, timeout=10)
+    subprocess.run(one.remedy.split(), check=True, timeout=60)
     assert found(credentials.credentials({}, tmp_path)) == {"credentials": FINE}
 
 

@@ -195,7 +195,7 @@ def test_nothing_stays_after_a_signal(tmp_path: Path, temporary: Path, number: s
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode in {-number, 128 + number, 1}
     assert gone(str(temporary))
     assert running("sleep\0600") == []

@@ -183,7 +183,7 @@ def test_a_killed_supervisor_leaves_the_last_finalised_submission_and_no_workers
         if "1.00 of 3 units" in line:
             break
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert prefixes(tree) == [1] * 20
     workers = {int(pid) for pid in (kaggle / "pids").read_text().split()}
     assert not [pid for pid in workers if alive(pid)]

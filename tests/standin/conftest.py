@@ -135,12 +135,12 @@ class Stand:
         with requests.Session() as session:
             session.trust_env = False
             session.auth = options.pop("auth", (record.username, record.key))
-            return session.post(f"{record.url}/api/v1/{service}/{method}", json=fields, timeout=30, **options)
+            return session.post(f"{record.url}/api/v1/{service}/{method}", json=fields, timeout=60, **options)
 
     def upload(self, name, content):
         """Upload one blob; returns its token."""
         started = self.call("blobs.BlobApiService", "StartBlobUpload", type="DATASET", name=name, contentLength=len(content))
-        assert requests.put(started["createUrl"], data=content, timeout=30, proxies=NO_PROXIES).status_code == 200
+        assert requests.put(started["createUrl"], data=content, timeout=60, proxies=NO_PROXIES).status_code == 200
         return started["token"]
 
     def create_dataset(self, slug, files):

@@ -54,9 +54,9 @@ def test_a_star_strikes_whatever_comes(faulty):
 def test_requests_without_a_credential_use_no_fault_up(faulty):
     url = faulty.call("blobs.BlobApiService", "StartBlobUpload", type="DATASET", name="w.bin", contentLength=1)["createUrl"]
     control.set_fault(faulty.home, "*", "500")
-    assert requests.put(f"{url}x", data=b"1", timeout=10, proxies=NO_PROXIES).status_code == 404
+    assert requests.put(f"{url}x", data=b"1", timeout=60, proxies=NO_PROXIES).status_code == 404
     storage = url.replace("/upload/", "/storage/none/")
-    assert requests.get(f"{storage}/x", timeout=10, proxies=NO_PROXIES).status_code == 403
+    assert requests.get(f"{storage}/x", timeout=60, proxies=NO_PROXIES).status_code == 403
     assert faulty.raw(*LIST, auth=("local", "wrong")).status_code == 401
     token = "security.OAuthService", "IntrospectToken"
     assert faulty.raw(*token, {"token": "nobody's"}, auth=lambda request: request).status_code == 200
@@ -64,7 +64,7 @@ def test_requests_without_a_credential_use_no_fault_up(faulty):
     right = {"token": faulty.environment()["KAGGLE_API_TOKEN"]}
     assert faulty.raw(*token, right, auth=lambda request: request).status_code == 500
     control.set_fault(faulty.home, "upload", "500")
-    assert [requests.put(url, data=b"1", timeout=10, proxies=NO_PROXIES).status_code for _ in range(2)] == [500, 200]
+    assert [requests.put(url, data=b"1", timeout=60, proxies=NO_PROXIES).status_code for _ in range(2)] == [500, 200]
 
 
 @pytest.mark.parametrize(("kind", "exists"), [("drop-before", False), ("drop-after", True)])
@@ -96,10 +96,10 @@ def test_a_broken_upload_keeps_what_arrived_and_resumes(faulty):
     url = faulty.call("blobs.BlobApiService", "StartBlobUpload", type="DATASET", name="w.bin", contentLength=1000)["createUrl"]
     control.set_fault(faulty.home, "upload", "cut", bytes=300)
     with pytest.raises(requests.ConnectionError):
-        requests.put(url, data=content, timeout=10, proxies=NO_PROXIES)
-    probe = requests.put(url, headers={"Content-Range": "bytes */1000"}, timeout=10, proxies=NO_PROXIES)
+        requests.put(url, data=content, timeout=60, proxies=NO_PROXIES)
+    probe = requests.put(url, headers={"Content-Range": "bytes */1000"}, timeout=60, proxies=NO_PROXIES)
     assert (probe.status_code, probe.headers["Range"]) == (308, "bytes=0-299")
-    rest = requests.put(url, data=content[300:], headers={"Content-Range": "bytes 300-999/1000"}, timeout=10, proxies=NO_PROXIES)
+    rest = requests.put(url, data=content[300:], headers={"Content-Range": "bytes 300-999/1000"}, timeout=60, proxies=NO_PROXIES)
     assert rest.status_code == 200
 
 
@@ -108,11 +108,11 @@ def test_a_broken_download_has_the_whole_length_and_half_the_bytes(faulty):
         COMPETITIONS, "DownloadDataFile", {"competitionName": "tiny-comp", "fileName": "train.csv"}, allow_redirects=False
     )
     control.set_fault(faulty.home, "download", "cut", bytes=10)
-    with requests.get(reply.headers["location"], timeout=10, stream=True, proxies=NO_PROXIES) as download:
+    with requests.get(reply.headers["location"], timeout=60, stream=True, proxies=NO_PROXIES) as download:
         assert int(download.headers["Content-Length"]) > 10
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             download.content  # noqa: B018 - reading it is the test
-    assert len(requests.get(reply.headers["location"], timeout=10, proxies=NO_PROXIES).content) > 10
+    assert len(requests.get(reply.headers["location"], timeout=60, proxies=NO_PROXIES).content) > 10
 
 
 @pytest.mark.parametrize(("fate", "status"), [("failed", "FAILED"), ("stuck", "INDIVIDUAL_BLOBS_COMPRESSED")])

@@ -165,5 +165,5 @@ def test_the_rerun_sees_the_hidden_rows_and_no_solution(stand):
     assert (submission["status"], submission["publicScore"], submission["privateScore"]) == ("COMPLETE", "1.00000", "1.00000")
     output = stand.call(KERNELS, "ListKernelSessionOutput", userName="local", kernelSlug="what-is-there")
     assert (
-        len(requests.get(output["files"][0]["url"], timeout=30, proxies=NO_PROXIES).text.splitlines()) == 1 + 3
+        len(requests.get(output["files"][0]["url"], timeout=60, proxies=NO_PROXIES).text.splitlines()) == 1 + 3
     )  # of the commit run

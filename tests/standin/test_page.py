@@ -17,7 +17,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 def fetch(stand, path="", **options):
     record = read_record(Home(stand.home))
     cookies = {f"standin-{record.port}": record.ticket}
-    return requests.get(f"{record.url}/{path}", timeout=10, proxies=NO_PROXIES, **{"cookies": cookies, **options})
+    return requests.get(f"{record.url}/{path}", timeout=60, proxies=NO_PROXIES, **{"cookies": cookies, **options})
 
 
 @pytest.mark.parametrize("path", ["", "code/local/copy-the-x", "datasets/local/tiny"])
@@ -35,10 +35,10 @@ def test_the_printed_address_opens_the_pages(shared):
     """Once: then a cookie does, and the ticket stands in no further address."""
     record = read_record(Home(shared.home))
     browser = requests.Session()
-    page = browser.get(record.pages, timeout=10, proxies=NO_PROXIES)
+    page = browser.get(record.pages, timeout=60, proxies=NO_PROXIES)
     assert "Tiny Comp" in page.text
     assert page.url == f"{record.url}/"
-    assert "Tiny Comp" in browser.get(record.url, timeout=10, proxies=NO_PROXIES).text
+    assert "Tiny Comp" in browser.get(record.url, timeout=60, proxies=NO_PROXIES).text
     assert record.ticket not in (record.token, record.key, record.secret)
     assert control.status(shared.home)["server"]["pages"] == record.pages
 
@@ -47,7 +47,7 @@ def test_a_ticket_is_no_credential(shared):
     record = read_record(Home(shared.home))
     url = f"{record.url}/api/v1/competitions.CompetitionApiService/ListSubmissions"
     headers = {"Authorization": f"Bearer {record.ticket}"}
-    assert requests.post(url, json={}, headers=headers, timeout=10, proxies=NO_PROXIES).status_code == 401
+    assert requests.post(url, json={}, headers=headers, timeout=60, proxies=NO_PROXIES).status_code == 401
 
 
 def test_an_empty_stand_in_says_what_to_do_next(shared):

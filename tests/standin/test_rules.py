@@ -18,7 +18,7 @@ def submit_file(stand, rows):
     content = ("id,label\n" + "".join(f"{100 + n},1\n" for n in range(rows))).encode()
     fields = {"competitionName": COMPETITION, "fileName": "submission.csv", "contentLength": len(content)}
     started = stand.call(COMPETITIONS, "StartSubmissionUpload", **fields)
-    requests.put(started["createUrl"], data=content, timeout=10, proxies=NO_PROXIES)
+    requests.put(started["createUrl"], data=content, timeout=60, proxies=NO_PROXIES)
     fields = {"competitionName": COMPETITION, "blobFileTokens": started["token"], "submissionDescription": "m"}
     return stand.raw(COMPETITIONS, "CreateSubmission", fields)
 

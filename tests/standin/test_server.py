@@ -23,7 +23,7 @@ def record_of(stand):
 
 def request(stand, method, target, headers=None):
     """One request with a target of one's own choice."""
-    connection = http.client.HTTPConnection("127.0.0.1", record_of(stand).port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", record_of(stand).port, timeout=60)
     try:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in (headers or {"Host": "localhost"}).items():
@@ -117,7 +117,7 @@ def test_what_it_does_not_have_is_named(shared, service, method):
 def test_a_body_that_is_no_message_is_a_400(shared, body):
     record = record_of(shared)
     url = f"{record.url}/api/v1/{DATASETS}/{'CreateDataset' if b'files' in body else 'ListDatasets'}"
-    reply = requests.post(url, data=body, auth=("local", record.key), timeout=10, proxies=NO_PROXIES)
+    reply = requests.post(url, data=body, auth=("local", record.key), timeout=60, proxies=NO_PROXIES)
     assert (reply.status_code, reply.json()["code"]) == (400, 400)
 
 
@@ -144,14 +144,14 @@ def test_a_download_address_works_without_a_key_resumes_and_cannot_be_changed(sh
         COMPETITIONS, "DownloadDataFile", {"competitionName": "tiny-comp", "fileName": "train.csv"}, allow_redirects=False
     )
     url = reply.headers["location"]
-    whole = requests.get(url, timeout=10, proxies=NO_PROXIES)
+    whole = requests.get(url, timeout=60, proxies=NO_PROXIES)
     assert whole.content.startswith(b"id,x,label")
     assert {"etag", "last-modified", "content-length"} <= {name.lower() for name in whole.headers}
-    part = requests.get(url, headers={"Range": "bytes=5-", "If-Range": whole.headers["etag"]}, timeout=10, proxies=NO_PROXIES)
+    part = requests.get(url, headers={"Range": "bytes=5-", "If-Range": whole.headers["etag"]}, timeout=60, proxies=NO_PROXIES)
     assert (part.status_code, part.content) == (206, whole.content[5:])
     signature, text, name = url.split("/storage/")[1].split("/")
     for changed in (f"{'0' * 64}/{text}/{name}", f"{signature}/{text[:-2]}AA/{name}"):
-        assert requests.get(f"{shared_url(shared)}/storage/{changed}", timeout=10, proxies=NO_PROXIES).status_code == 403
+        assert requests.get(f"{shared_url(shared)}/storage/{changed}", timeout=60, proxies=NO_PROXIES).status_code == 403
 
 
 def shared_url(stand):
@@ -167,14 +167,14 @@ def start_upload(stand, size):
 
 def put(url, data=b"", **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.put(url, data=data, headers=named, timeout=10, proxies=NO_PROXIES)
+    return requests.put(url, data=data, headers=named, timeout=60, proxies=NO_PROXIES)
 
 
 def test_an_upload_resumes_where_it_broke_even_after_a_kill(stand):
     content = bytes(range(250)) * 4
     url = start_upload(stand, 1000)["createUrl"]
     assert "Range" not in put(url, Content_Range="bytes */1000").headers
-    connection = socket.create_connection(("127.0.0.1", record_of(stand).port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", record_of(stand).port), timeout=60)
     head = f"PUT {url.partition(str(record_of(stand).port))[2]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     connection.sendall(head.encode() + content[:400])
     stand.until(lambda: put(url, Content_Range="bytes */1000").headers.get("Range") == "bytes=0-399")

@@ -78,7 +78,7 @@ def test_a_submitted_file_gets_the_score_that_is_computed_by_hand(shared, tmp_pa
     content = (tmp_path / "submission.csv").read_bytes()
     facts = {"competitionName": slug, "fileName": "submission.csv", "contentLength": len(content)}
     started = shared.call(COMPETITIONS, "StartSubmissionUpload", **facts)
-    requests.put(started["createUrl"], data=content, timeout=30, proxies=NO_PROXIES)
+    requests.put(started["createUrl"], data=content, timeout=60, proxies=NO_PROXIES)
     told = {"competitionName": slug, "blobFileTokens": started["token"], "submissionDescription": "m"}
     assert shared.raw(COMPETITIONS, "CreateSubmission", told).status_code == 200
     shared.scored()
