@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backends, cells, hooks, integrity, job, mounts
+from . import backends, cells, hooks, integrity, job, mounts, trees
 from .clock import now
 from .samples import Samples
 
@@ -55,7 +55,8 @@ class Predictor:
     def versions(self) -> dict[str, str]:
         """What the arithmetic will be done with."""
         kinds = [unit.backend for unit in self._job.units]
-        return {"numpy": np.__version__, **backends.versions(kinds, self._job.accelerator)}
+        with contextlib.nullcontext() if self._job.hooks else trees.without_estimators():
+            return {"numpy": np.__version__, **backends.versions(kinds, self._job.accelerator)}
 
     def predict(self, task: dict[str, Any]) -> dict[str, Any]:
         """Run one task and write its result. Raises BackendError or IntegrityError when the model cannot be used."""

@@ -1,7 +1,9 @@
 """Trees by their own packages: raw scores become logits, broken and foreign files are refused, a GPU is not needed."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +206,26 @@ def test_half_a_file_of_several_and_one_that_says_otherwise_are_refused(tmp_path
     for broken in (*cuts, data + b"\n", *(one + b"\n" + rest for one in told)):
         with pytest.raises(backends.BackendError, match=rf"{kind} [0-9.]+ cannot load .*m\."):
             backends.open(written(tmp_path, kind, broken), "cpu", 1, kind)
+
+
+ASKED = """
+import sys
+from types import SimpleNamespace
+from builder.runtime.worker import Predictor
+kind, hooks = sys.argv[1:]
+job = SimpleNamespace(units=[SimpleNamespace(backend=kind)], accelerator="cpu", hooks=hooks)
+assert kind in Predictor.versions(SimpleNamespace(_job=job))
+print("sklearn.base" in sys.modules)
+import sklearn
+"""
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_a_worker_imports_estimators_only_for_hooks_and_terms(kind):
+    """They take two of three seconds, and no model of a plan needs them; what else does can still import them."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip(kind, reason=f"the image's packages have no {kind}: tested with .venv")
+    for hooks in ("", "hooks.py"):
+        command = [sys.executable, "-c", ASKED, kind, hooks]
+        told = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+        assert told.stdout == f"{bool(hooks)}\n"
