@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ class Evidence:
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def unenforced(missing: Collection[str], enforced: Collection[str], elsewhere: str) -> list[Finding]:
+    """Notes on what did not hold here. `elsewhere`: what to do where the host is too small, which no sandbox mends."""
+    remedy = elsewhere if "no network" in enforced else "rehearse on Linux with bubblewrap installed"
+    return [Finding(NOTE, "not-enforced", f"not enforced here: {what}", remedy, "") for what in missing]
 
 
 # Pattern in the failure or the log, code, remedy; the first that is found wins, so the more particular ones come first.

@@ -21,7 +21,7 @@ from builder.errors import RunError, UserError
 from builder.machines import Machine
 from builder.progress import Report, silent
 from builder.rehearse import engine, judge, limits, lookalike, unpack
-from builder.rehearse.findings import MUST, NOTE, SCORED, SHOULD, Evidence, Finding, cause, last_lines, remarks
+from builder.rehearse.findings import MUST, NOTE, SCORED, SHOULD, Evidence, Finding, cause, last_lines, remarks, unenforced
 from builder.rehearse.session import COMPLETE, Outcome, Session
 from builder.scoring import NOT_FOUND, Rejected
 from builder.workspace import write_json
@@ -220,8 +220,7 @@ class _Rehearsal:
     def _verdict(self, label: str, rows: int, evidence: Evidence | None) -> Verdict:
         last, job = list(self._runs.values())[-1], self._job
         missing = (*last.not_enforced, *_lacking(job.machine))
-        remedy = "rehearse on Linux with bubblewrap, on a machine as large as Kaggle's"
-        self._findings += [Finding(NOTE, "not-enforced", f"not enforced here: {what}", remedy, "") for what in missing]
+        self._findings += unenforced(missing, last.enforced, "rehearse on a machine as large as Kaggle's")
         if any("/kaggle" in what for what in last.not_enforced):
             words = "without a sandbox there is no /kaggle here: code that names its paths fails for that reason alone"
             self._findings.append(Finding(SHOULD, "no-sandbox", words, "install bubblewrap", ""))

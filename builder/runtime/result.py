@@ -8,6 +8,7 @@ Never: computes anything that run.json does not hold.
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class Result:
         try:
             from IPython.display import display
         except ImportError:
-            print(self.table())  # noqa: T201  where no notebook is
+            sys.displayhook(self.table())  # where no notebook is
         else:
             display(*filter(None, [self.picture()]), self.table())  # type: ignore[no-untyped-call]
 
