@@ -18,7 +18,7 @@ LATE = {
     "tokens": {"tokenizers"},
     "terms": {"sklearn", "scipy"},
     "inputs": {"PIL", "cv2"},
-    "result": {"matplotlib"},
+    "result": {"matplotlib", "IPython"},
 }
 
 
