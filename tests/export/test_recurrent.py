@@ -10,7 +10,7 @@ from builder.networks import text
 from builder.runtime import backends
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_a_second_export_in_the_same_process_takes_any_length_too(tmp_path, kind):
     recipe = {"vocabulary": 50, "pad": 49}
     for number in range(2):

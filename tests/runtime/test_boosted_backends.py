@@ -220,7 +220,7 @@ import sklearn
 """
 
 
-@pytest.mark.parametrize("kind", SUFFIX)
+@pytest.mark.parametrize("kind", [pytest.param("lightgbm", marks=pytest.mark.slow), "xgboost"])
 def test_a_worker_imports_estimators_only_for_hooks_and_terms(kind):
     """They take two of three seconds, and no model of a plan needs them; what else does can still import them."""
     pytest.importorskip("sklearn")
