@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.rehearse.isolation import needs_sandbox
 from builder.rehearse.session import Outcome
 
 SCORED = "Scored"
@@ -54,10 +55,13 @@ class Evidence:
         return asdict(self)
 
 
-def unenforced(missing: Collection[str], enforced: Collection[str], elsewhere: str) -> list[Finding]:
+def unenforced(missing: Iterable[str], elsewhere: str) -> list[Finding]:
     """Notes on what did not hold here. `elsewhere`: what to do where the host is too small, which no sandbox mends."""
-    remedy = elsewhere if "no network" in enforced else "rehearse on Linux with bubblewrap installed"
-    return [Finding(NOTE, "not-enforced", f"not enforced here: {what}", remedy, "") for what in missing]
+    sandbox = "rehearse on Linux with bubblewrap installed"
+    return [
+        Finding(NOTE, "not-enforced", f"not enforced here: {what}", sandbox if needs_sandbox(what) else elsewhere, "")
+        for what in missing
+    ]
 
 
 # Pattern in the failure or the log, code, remedy; the first that is found wins, so the more particular ones come first.

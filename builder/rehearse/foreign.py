@@ -220,7 +220,7 @@ class _Rehearsal:
     def _verdict(self, label: str, rows: int, evidence: Evidence | None) -> Verdict:
         last, job = list(self._runs.values())[-1], self._job
         missing = (*last.not_enforced, *_lacking(job.machine))
-        self._findings += unenforced(missing, last.enforced, "rehearse on a machine as large as Kaggle's")
+        self._findings += unenforced(missing, "rehearse on a machine as large as Kaggle's")
         if any("/kaggle" in what for what in last.not_enforced):
             words = "without a sandbox there is no /kaggle here: code that names its paths fails for that reason alone"
             self._findings.append(Finding(SHOULD, "no-sandbox", words, "install bubblewrap", ""))

@@ -28,6 +28,8 @@ from builder.rehearse.mounts import Mount
 
 LEVELS = BWRAP, UNSHARE, NONE = "bwrap", "unshare", "none"
 VARIABLE = "KKB_SANDBOX"
+SANDBOXED = ("no network", "read-only inputs", "hidden home and workspace", "private processes", "paths below /kaggle")
+CORES_SEEN = "what os.cpu_count() says"
 PROBE_LIMIT_S = 30
 HERE = Path(__file__).resolve().parent
 # What root in a container has, as on Kaggle: it reaches only what is inside (see enter.py).
@@ -146,16 +148,10 @@ def guarantees(level: Level, cores: int | None = None) -> tuple[tuple[str, ...],
     ]
     missing = []
     if level.name == NONE:
-        why = level.refused
-        missing += [
-            f"no network: {why}",
-            f"read-only inputs: {why}",
-            f"hidden home and workspace: {why}",
-            f"private processes: {why}",
-            f"paths below /kaggle: {why}; the runtime follows KKB_KAGGLE, other code does not find /kaggle",
-        ]
+        missing += [f"{what}: {level.refused}" for what in SANDBOXED]
+        missing[-1] += "; the runtime follows KKB_KAGGLE, other code does not find /kaggle"
     else:
-        enforced += ["no network", "read-only inputs", "hidden home and workspace", "private processes", "paths below /kaggle"]
+        enforced += SANDBOXED
     if importlib.util.find_spec("pip") is None:
         missing.append("pip in the notebook: this interpreter has none")
     here = available_cores()
@@ -166,8 +162,13 @@ def guarantees(level: Level, cores: int | None = None) -> tuple[tuple[str, ...],
     else:
         enforced.append("CPU cores" if cores is None else f"{cores} CPU core{'s' if cores > 1 else ''}")
         if level.name == NONE and cores != here:
-            missing.append(f"what os.cpu_count() says: {level.refused}")
+            missing.append(f"{CORES_SEEN}: {level.refused}")
     return tuple(enforced), tuple(missing)
+
+
+def needs_sandbox(missing: str) -> bool:
+    """Whether a sandbox would enforce what `guarantees` says is missing; nothing here would if the host itself lacks it."""
+    return missing.partition(":")[0] in {*SANDBOXED, CORES_SEEN}
 
 
 def available_cores() -> int:

@@ -244,5 +244,5 @@ def _findings(stage: Stage, played: list[Played], skipped: list[str], cast: Outl
     if skipped:
         text = f"not played, because two minutes were over: {', '.join(skipped)}"
         yield Finding(NOTE, "not-played", text, f"kkb rehearse {stage.name} --all", "")
-    outcome, elsewhere = played[0].outcome, f"kkb rehearse {stage.name} --on kaggle: on that machine itself"
-    yield from findings.unenforced(outcome.not_enforced, outcome.enforced, elsewhere)
+    elsewhere = f"kkb rehearse {stage.name} --on kaggle: on that machine itself"
+    yield from findings.unenforced(played[0].outcome.not_enforced, elsewhere)

@@ -56,7 +56,7 @@ def without_estimators() -> Iterator[None]:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 def joined(files: Sequence[tuple[bytes, int]]) -> bytes:
